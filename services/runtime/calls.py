@@ -15,7 +15,7 @@ import re
 import time
 import traceback
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -33,7 +33,8 @@ logger = logging.getLogger(__name__)
 tracer = trace.get_tracer(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_QUIET = ("grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection")
+_QUIET = frozenset({"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"})
+"""Services whose calls are asked all the time; their log lines are for debugging."""
 
 # gRPC's classes are generic in its type stubs only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -56,12 +57,13 @@ class CallScope(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: Callable[[grpc.HandlerCallDetails], "Awaitable[Handler | None]"],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+    ) -> "Handler | None":
+        """Puts the scope around a method's handler."""
         handler = await continuation(handler_call_details)
         if handler is None:  # no such method: gRPC answers UNIMPLEMENTED
-            return handler
+            return None
         method = str(handler_call_details.method)
         if method in self._connections:
             seconds = None
@@ -80,23 +82,21 @@ def _surround(handler: Handler, method: str, default_seconds: float | None) -> H
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[bool(handler.request_streaming), bool(handler.response_streaming)]
-    inner = (
+    inner: Any = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )
 
     async def behavior(request: Any, context: Context) -> Any:
-        if handler.request_streaming:
-            request = _checked(request)
-
         async def body() -> Any:
             if isinstance(request, ServiceError):  # it could not be parsed
                 raise request
+            argument = _Checked(request) if handler.request_streaming else request
             if inspect.isasyncgenfunction(inner):
-                async with aclosing(inner(request, context)) as responses:
+                async with aclosing(inner(argument, context)) as responses:
                     async for response in responses:
                         await context.write(response)
                 return None
-            return await inner(request, context)
+            return await inner(argument, context)
 
         return await _answer(body, method, default_seconds, context)
 
@@ -107,11 +107,20 @@ def _surround(handler: Handler, method: str, default_seconds: float | None) -> H
     )
 
 
-async def _checked(requests: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-    async for request in requests:
+class _Checked:
+    """The requests of a stream, up to one that could not be parsed."""
+
+    def __init__(self, requests: AsyncIterator[Any]) -> None:
+        self._requests = aiter(requests)
+
+    def __aiter__(self) -> "_Checked":
+        return self
+
+    async def __anext__(self) -> Any:
+        request = await anext(self._requests)
         if isinstance(request, ServiceError):
             raise request
-        yield request
+        return request
 
 
 async def _answer(
@@ -128,64 +137,83 @@ async def _answer(
         request_id = uuid.uuid4().hex
     logs.request_id.set(request_id)
     context.set_trailing_metadata(((channels.REQUEST_ID_KEY, request_id),))
-    remaining = context.time_remaining()
-    deadlines.begin(default_seconds if remaining is None else remaining)
+    callers_seconds: float | None = context.time_remaining()
+    deadlines.begin(default_seconds if callers_seconds is None else callers_seconds)
 
     started = time.perf_counter()
-    code = "CANCELLED"  # holds unless the body returns or raises
+    code = grpc.StatusCode.CANCELLED  # holds unless the body returns or raises
     failed: status_pb2.Status | None = None
+    reason: dict[str, str] = {}
     running = telemetry.RPC_RUNNING.labels(service, name)
     running.inc()
     with tracer.start_as_current_span(
-        method, context=propagate.extract(metadata), kind=trace.SpanKind.SERVER
+        f"{service}/{name}",
+        context=propagate.extract(metadata),
+        kind=trace.SpanKind.SERVER,
+        attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": name},
+        # An exception's message may quote what the person wrote.
+        record_exception=False,
+        set_status_on_exception=False,
     ) as span:
+        limit = asyncio.timeout(default_seconds if callers_seconds is None else None)
         try:
-            async with asyncio.timeout(None if remaining is not None else default_seconds):
+            async with limit:
                 result = await body()
-            code = "CANCELLED" if context.cancelled() else "OK"
+            if not context.cancelled():
+                code = grpc.StatusCode.OK
             return result
-        except TimeoutError:
-            late = DeadlineExceeded("the call took longer than its default deadline; set one")
-            failed = status.to_status(late, request_id)
         except ServiceError as error:
             failed = status.to_status(error, request_id)
-            if isinstance(error, status.RemoteError):
-                logger.info("passed on", extra={"reason": status.reason_of(error)})
+            reason = {"reason": status.reason_of(error)}
         except grpc.aio.AbortError:  # a handler of gRPC's own, such as health
-            code = str(context.code())
+            code = status.grpc_code(int(context.code()))  # type: ignore[call-overload]
             raise
-        except Exception as error:
-            # The message may quote what the person wrote: only its type and place are logged.
-            logger.error(
-                "call failed",
-                extra={
-                    "error_type": type(error).__qualname__,
-                    "stack": traceback.format_tb(error.__traceback__),
-                },
-            )
-            failed = status.to_status(ServiceError("internal error"), request_id)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except asyncio.CancelledError:
+            if context.time_remaining() == 0:  # gRPC cancels a call whose deadline has passed
+                code = grpc.StatusCode.DEADLINE_EXCEEDED
+            raise
+        except BaseException as error:  # a panic of a library in Rust is no Exception
+            if isinstance(error, TimeoutError) and limit.expired():
+                late = DeadlineExceeded(
+                    f"the call took longer than {default_seconds:g} s; set a longer deadline"
+                )
+                failed = status.to_status(late, request_id)
+            else:
+                _log_fault(error)
+                failed = status.to_status(ServiceError("internal error"), request_id)
         finally:
             if failed is not None:
-                code = grpc.StatusCode((failed.code, _NAMES[failed.code])).name
+                code = status.grpc_code(failed.code)
             elapsed = time.perf_counter() - started
             running.dec()
-            telemetry.RPC_HANDLED.labels(service, name, code).inc()
+            telemetry.RPC_HANDLED.labels(service, name, code.name).inc()
             telemetry.RPC_DURATION.labels(service, name).observe(elapsed)
-            span.set_attribute("rpc.grpc.status", code)
+            span.set_attribute("rpc.grpc.status_code", code.value[0])
             logger.log(
                 logging.DEBUG if service in _QUIET else logging.INFO,
                 "call answered",
-                extra={"method": method, "code": code, "duration_seconds": round(elapsed, 6)},
+                extra={
+                    "method": method,
+                    "code": code.name,
+                    "duration_seconds": round(elapsed, 6),
+                    **reason,
+                },
             )
-    assert failed is not None
-    await context.abort(
-        grpc.StatusCode((failed.code, _NAMES[failed.code])),
-        failed.message,
-        (
-            (channels.REQUEST_ID_KEY, request_id),
-            (status.STATUS_KEY, failed.SerializeToString()),
-        ),
+    trailers = (
+        (channels.REQUEST_ID_KEY, request_id),
+        (status.STATUS_KEY, failed.SerializeToString()),
     )
+    return await context.abort(code, failed.message, trailers)
 
 
-_NAMES = {code.value[0]: code.value[1] for code in grpc.StatusCode}
+def _log_fault(error: BaseException) -> None:
+    """Says what broke and where. The message may quote what the person wrote, so it is left out."""
+    logger.error(
+        "call failed",
+        extra={
+            "error_type": type(error).__qualname__,
+            "stack": traceback.format_tb(error.__traceback__),
+        },
+    )

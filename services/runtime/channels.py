@@ -17,6 +17,8 @@ _KEEPALIVE_OPTIONS = [
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.max_send_message_length", 64 << 20),
+    # A call larger than this cannot be sent again.
+    ("grpc.per_rpc_retry_buffer_size", 8 << 20),
     # A service that was restarted is found again within a second, not after a minute.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -42,8 +44,9 @@ def open_channel(address: str, idempotent: Iterable[tuple[str, str]] = ()) -> gr
     policy = {
         "name": retried,
         "retryPolicy": {
-            "maxAttempts": 4,
-            "initialBackoff": "0.1s",
+            # The most that gRPC allows; together about as long as a service takes to restart.
+            "maxAttempts": 5,
+            "initialBackoff": "0.2s",
             "maxBackoff": "2s",
             "backoffMultiplier": 2,
             "retryableStatusCodes": ["UNAVAILABLE"],

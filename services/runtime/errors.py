@@ -16,6 +16,10 @@
 
 from typing import ClassVar
 
+_LONGEST = 1024
+"""Characters of a message or of a figure behind it: a status has to fit in gRPC's metadata, and
+some of it is what the caller sent."""
+
 
 class ServiceError(Exception):
     """A call cannot be answered.
@@ -30,8 +34,8 @@ class ServiceError(Exception):
 
     def __init__(self, message: str, **metadata: object) -> None:
         super().__init__(message)
-        self.message = message
-        self.metadata = {key: str(value) for key, value in metadata.items()}
+        self.message = _cut(message)
+        self.metadata = {key: _cut(str(value)) for key, value in metadata.items()}
 
 
 class InvalidArgument(ServiceError):
@@ -64,7 +68,7 @@ class NotFound(ServiceError):
     def __init__(self, message: str, *, resource_type: str = "", resource_name: str = "") -> None:
         super().__init__(message, resource_type=resource_type, resource_name=resource_name)
         self.resource_type = resource_type
-        self.resource_name = resource_name
+        self.resource_name = _cut(resource_name)
 
 
 class AlreadyExists(NotFound):
@@ -123,3 +127,7 @@ class PermissionDenied(ServiceError):
     """The caller may not do this."""
 
     reason = "PERMISSION_DENIED"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -5,7 +5,9 @@ Never log prompts, completions or secrets: pass ids, counts and seconds in `extr
 
 import logging
 import sys
+import traceback
 from contextvars import ContextVar
+from types import TracebackType
 
 from opentelemetry import trace
 from pythonjsonlogger.json import JsonFormatter
@@ -18,7 +20,7 @@ def configure(service: str, level: int = logging.INFO) -> None:
     """Sends every log record of this process to standard error as JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        JsonFormatter(
+        _Formatter(
             "{asctime}{levelname}{name}{message}",
             style="{",
             rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
@@ -29,6 +31,15 @@ def configure(service: str, level: int = logging.INFO) -> None:
     handler.addFilter(_add_ids)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
+
+
+class _Formatter(JsonFormatter):
+    def formatException(  # noqa: N802 - logging names it
+        self, ei: tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+    ) -> str:
+        """What broke and where, of a library's log call as well. Messages may quote user text."""
+        kind, _, place = ei
+        return "".join(traceback.format_tb(place)) + (kind.__qualname__ if kind else "")
 
 
 def _add_ids(record: logging.LogRecord) -> bool:

@@ -4,7 +4,8 @@ gRPC answers a request that it cannot parse with a bare INTERNAL. Here parsing g
 in the request's place, and `CallScope` answers it like any other value out of range.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -15,6 +16,8 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from services.runtime.errors import InvalidArgument
 
 _LENGTH_DELIMITED = 2  # wire type of strings, bytes and messages
+_DEEPEST = 32
+"""Messages within messages that are searched for the field; no contract has as many."""
 
 
 class Malformed(InvalidArgument):
@@ -44,7 +47,7 @@ def guarded(deserialize: Deserializer | None) -> Deserializer | None:
         try:
             return deserialize(data)
         except DecodeError:
-            field = _field_not_utf8(data, descriptor) if descriptor else ""
+            field = _field_not_utf8(data, descriptor, _DEEPEST) if descriptor else ""
             if field:
                 return TextNotUtf8(
                     f"{field} is not valid UTF-8; send text encoded as UTF-8", field=field
@@ -54,23 +57,28 @@ def guarded(deserialize: Deserializer | None) -> Deserializer | None:
     return parse
 
 
-def _field_not_utf8(data: bytes, descriptor: Descriptor) -> str:
-    """Path of the first string field whose bytes are not UTF-8; empty where there is none."""
+def _field_not_utf8(data: bytes, descriptor: Descriptor, deepest: int) -> str:
+    """Path of the first string field whose bytes are not UTF-8; empty where none is found."""
     shell = Empty()
     try:
         shell.ParseFromString(data)  # keeps every field as unknown bytes
     except DecodeError:
         return ""
-    for unknown in UnknownFieldSet(shell):
+    places: Counter[int] = Counter()
+    unknowns: Iterable[Any] = UnknownFieldSet(shell)  # type: ignore[assignment]
+    for unknown in unknowns:
         field = descriptor.fields_by_number.get(unknown.field_number)
         if field is None or unknown.wire_type != _LENGTH_DELIMITED:
             continue
+        name = f"{field.name}[{places[field.number]}]" if field.is_repeated else field.name
+        places[field.number] += 1
         if field.type == FieldDescriptor.TYPE_STRING:
             try:
                 unknown.data.decode()
             except UnicodeDecodeError:
-                return field.name
-        elif field.type == FieldDescriptor.TYPE_MESSAGE and field.message_type is not None:
-            if inner := _field_not_utf8(unknown.data, field.message_type):
-                return f"{field.name}.{inner}"
+                return name
+        elif field.message_type is not None and deepest:
+            inner = _field_not_utf8(unknown.data, field.message_type, deepest - 1)
+            if inner:
+                return f"{name}.{inner}"
     return ""

@@ -35,10 +35,11 @@ def decode(token: str, scope: str) -> list[str | int] | None:
         return None
     try:
         padded = token + "=" * (-len(token) % 4)
-        digest, *position = json.loads(base64.urlsafe_b64decode(padded))
-    except (binascii.Error, ValueError, TypeError):
-        digest, position = None, []
-    if digest != _digest(scope) or not all(isinstance(key, str | int) for key in position):
+        digest, *keys = json.loads(base64.urlsafe_b64decode(padded))
+    except (binascii.Error, ValueError, TypeError, RecursionError):
+        digest, keys = None, []
+    position: list[str | int] = [key for key in keys if isinstance(key, str | int)]
+    if digest != _digest(scope) or len(position) < len(keys):
         raise PageTokenInvalid(
             "page_token is not one of this list; leave it empty to begin at the first page",
             field="page_token",

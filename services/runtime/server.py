@@ -3,21 +3,27 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc.aio
 import uvloop
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1 import health as health_service
-from grpc_health.v1.health import aio as health
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.runtime import logs, telemetry, tracing
 from services.runtime.calls import CallScope
+from services.runtime.health import HealthServicer
 from services.runtime.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
+
+_CONNECTIONS = (
+    f"/{health.SERVICE_NAME}/Watch",
+    f"/{reflection.SERVICE_NAME}/ServerReflectionInfo",
+)
+"""gRPC's own streams that last as long as the caller likes."""
 
 Register = Callable[[grpc.aio.Server], None]
 """Adds one servicer to a server, such as `partial(add_…_to_server, servicer)`."""
@@ -30,20 +36,15 @@ class RunningServer:
         port: The port it is bound to.
     """
 
-    def __init__(self, port: int, services: Iterable[str], checks: health.HealthServicer) -> None:
+    def __init__(self, port: int, services: Iterable[str], checks: HealthServicer) -> None:
         self.port = port
         self._services = ("", *services)
         self._checks = checks
 
     async def set_serving(self, serving: bool) -> None:
         """Tells health checks, of the process and of each service, whether it can serve."""
-        state = (
-            health_pb2.HealthCheckResponse.SERVING
-            if serving
-            else health_pb2.HealthCheckResponse.NOT_SERVING
-        )
         for service in self._services:
-            await self._checks.set(service, state)
+            await self._checks.set_serving(service, serving)
 
 
 @asynccontextmanager
@@ -69,7 +70,7 @@ async def running(
         OSError: A port is taken.
     """
     server = grpc.aio.server(
-        interceptors=[CallScope(settings, frozenset(connections))],
+        interceptors=[CallScope(settings, frozenset((*connections, *_CONNECTIONS)))],
         maximum_concurrent_rpcs=settings.max_concurrent_calls,
         options=[
             ("grpc.max_receive_message_length", settings.max_request_bytes),
@@ -82,11 +83,11 @@ async def running(
             ("grpc.keepalive_permit_without_calls", 1),
         ],
     )
-    checks = health.HealthServicer()
+    checks = HealthServicer()
     for register in registers.values():
         register(server)
     reflection.enable_server_reflection(
-        (*registers, health_service.SERVICE_NAME, reflection.SERVICE_NAME), server
+        (*registers, health.SERVICE_NAME, reflection.SERVICE_NAME), server
     )
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     server.add_generic_rpc_handlers(tuple(handlers))
@@ -99,14 +100,14 @@ async def running(
     try:
         yield this
     finally:
-        await checks.enter_graceful_shutdown()
+        await checks.drain()
         logger.info("draining", extra={"drain_seconds": settings.drain_seconds})
         await server.stop(settings.drain_seconds)
         stop_telemetry()
         logger.info("stopped")
 
 
-def run(service: str, main: Callable[[], Awaitable[None]]) -> None:
+def run(service: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Runs a service's `main` with logs and traces set up; ends the process when it returns."""
     logs.configure(service)
     tracing.configure(service)

@@ -28,6 +28,10 @@ _CODES: dict[type[errors.ServiceError], int] = {
     errors.Unauthenticated: code_pb2.UNAUTHENTICATED,
     errors.PermissionDenied: code_pb2.PERMISSION_DENIED,
 }
+_INTERNAL: int = code_pb2.INTERNAL
+
+
+_GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class RemoteError(errors.ServiceError):
@@ -39,7 +43,8 @@ class RemoteError(errors.ServiceError):
 
     def __init__(self, status: status_pb2.Status) -> None:
         info = _detail(status, error_details_pb2.ErrorInfo())
-        super().__init__(status.message, **(dict(info.metadata) if info else {}))
+        super().__init__(status.message)
+        self.metadata = dict(info.metadata) if info else {}
         self.status = status
         self.code = status.code
         self.remote_reason = info.reason if info else code_pb2.Code.Name(status.code)
@@ -100,8 +105,12 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> errors.ServiceError:
         return errors.Unavailable("a service that this call needs cannot be reached; try again")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return errors.DeadlineExceeded("a service that this call needs did not answer in time")
-    number, _ = code.value
-    return RemoteError(status_pb2.Status(code=number, message=error.details() or code.name))
+    return RemoteError(status_pb2.Status(code=code.value[0], message=error.details() or code.name))
+
+
+def grpc_code(number: int) -> grpc.StatusCode:
+    """gRPC's own name of a code; UNKNOWN for one that it has not."""
+    return _GRPC_CODES.get(number, grpc.StatusCode.UNKNOWN)
 
 
 def reason_of(error: errors.ServiceError) -> str:
@@ -125,10 +134,7 @@ def _status(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
 
 
 def _code(error: errors.ServiceError) -> int:
-    for kind in type(error).__mro__:
-        if kind in _CODES:
-            return _CODES[kind]
-    return code_pb2.INTERNAL
+    return next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), _INTERNAL)
 
 
 def _details(error: errors.ServiceError) -> list[Message]:

@@ -3,7 +3,6 @@
 import os
 
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -18,5 +17,8 @@ def configure(service: str) -> None:
     """
     provider = TracerProvider(resource=Resource.create({"service.name": f"damso-{service}"}))
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        # Its import takes as long as that of a small service: only where it is used.
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)

@@ -1,0 +1,81 @@
+"""How much one request may hold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.runtime.errors import InvalidArgument
+
+MOST_ITEMS = 4096
+"""Texts or sequences in one request."""
+
+MOST_MESSAGES = 10_000
+"""Messages in one request."""
+
+
+class TextTooLarge(InvalidArgument):
+    """The texts of a request have more bytes than the service takes."""
+
+    reason = "TEXT_TOO_LARGE"
+
+
+class TooManyTokenIds(InvalidArgument):
+    """A request has more token ids than the service takes."""
+
+    reason = "TOO_MANY_TOKEN_IDS"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may hold."""
+
+    max_text_bytes: int
+    """UTF-8 bytes, all texts together."""
+
+    max_token_ids: int
+    """Ids, all sequences together."""
+
+    def check_texts(self, texts: Sequence[str], field: str, most: int = MOST_ITEMS) -> int:
+        """The bytes of all texts together.
+
+        Raises:
+            InvalidArgument: There are none, or more than `most`.
+            TextTooLarge: They have too many bytes.
+        """
+        _check_count(len(texts), field, most)
+        text_bytes = sum(len(text.encode()) for text in texts)
+        if text_bytes > self.max_text_bytes:
+            raise TextTooLarge(
+                f"{field} has {text_bytes} bytes of text, but one request may have at most "
+                f"{self.max_text_bytes}; divide it",
+                field=field,
+                text_bytes=text_bytes,
+                max_text_bytes=self.max_text_bytes,
+            )
+        return text_bytes
+
+    def check_sequences(self, lengths: Sequence[int], field: str) -> None:
+        """Refuses too many sequences, or too many ids in all of them together.
+
+        Raises:
+            InvalidArgument: There are none, or too many.
+            TooManyTokenIds: They have too many ids.
+        """
+        _check_count(len(lengths), field, MOST_ITEMS)
+        if (token_ids := sum(lengths)) > self.max_token_ids:
+            raise TooManyTokenIds(
+                f"{field} has {token_ids} ids, but one request may have at most "
+                f"{self.max_token_ids}; divide it",
+                field=field,
+                token_ids=token_ids,
+                max_token_ids=self.max_token_ids,
+            )
+
+
+def _check_count(count: int, field: str, most: int) -> None:
+    if not 1 <= count <= most:
+        raise InvalidArgument(
+            f"{field} has {count} items, but must have 1 to {most}",
+            field=field,
+            count=count,
+            max_count=most,
+        )
