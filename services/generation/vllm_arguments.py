@@ -1,0 +1,79 @@
+"""vLLM's engine arguments from our settings."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from transformers import AutoConfig
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.platforms import current_platform
+
+from services.generation.sampling import MAX_ALTERNATIVES
+from services.generation.settings import EngineSettings
+
+_GIB = 1 << 30
+_CPU_KV_CACHE_GIB = 1.0
+_FULL_WINDOWS = 16
+"""Completions of the longest kind that the KV cache of a CPU shall hold at once."""
+
+
+def engine_args(
+    model: str, served_name: str, adapted_layers: Iterable[str], settings: EngineSettings
+) -> AsyncEngineArgs:
+    """The arguments that `AsyncLLM` starts with.
+
+    Args:
+        model: Checkpoint directory or hub id.
+        served_name: What requests call it.
+        adapted_layers: Last names of the layers that adapters may change.
+        settings: The operator's wishes.
+    """
+    arguments: dict[str, Any] = {
+        "model": model,
+        "served_model_name": served_name,
+        "dtype": settings.dtype,
+        "max_model_len": settings.max_model_len,
+        "gpu_memory_utilization": settings.gpu_memory_fraction,
+        "max_num_seqs": settings.max_running,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "pipeline_parallel_size": settings.pipeline_parallel_size,
+        "max_logprobs": MAX_ALTERNATIVES,
+        "scheduling_policy": "priority",
+        "use_tqdm_on_load": False,
+        # The only backend that bounds what a schema or expression may cost; without free white
+        # space a small model does not fall into endless blanks.
+        "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
+    }
+    if settings.kv_cache_gib is not None:
+        arguments["kv_cache_memory_bytes"] = int(settings.kv_cache_gib * _GIB)
+    if settings.max_loras:
+        arguments |= {
+            "enable_lora": True,
+            "max_loras": settings.max_loras,
+            "max_cpu_loras": max(settings.max_loras, settings.max_adapters),
+            "max_lora_rank": settings.max_lora_rank,
+            "lora_target_modules": sorted(set(adapted_layers)),
+        }
+    if current_platform.is_cpu():
+        kv_cache_bytes = int((settings.kv_cache_gib or _CPU_KV_CACHE_GIB) * _GIB)
+        arguments["kv_cache_memory_bytes"] = kv_cache_bytes
+        # Compiling a small model takes longer than it saves, and adapters rule it out anyway.
+        arguments["enforce_eager"] = True
+        arguments["worker_cls"] = "services.generation.vllm_cpu_worker.CpuWorker"
+        if settings.max_model_len is None:
+            arguments["max_model_len"] = _context_window(model, kv_cache_bytes)
+    return AsyncEngineArgs(**(arguments | settings.engine_args))
+
+
+def _context_window(model: str, kv_cache_bytes: int) -> int:
+    """The longest power of two of which the KV cache holds 16 at once, or the model's if less.
+
+    So many people's chats then fit side by side without one pushing out another, and no single
+    prompt keeps a CPU busy for long: the whole cache is read in about a minute.
+    """
+    config = AutoConfig.from_pretrained(model).get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    token_bytes = 2 * 2 * config.num_hidden_layers * heads * size  # keys and values, 2 bytes each
+    tokens = kv_cache_bytes // (_FULL_WINDOWS * token_bytes)
+    window = 1 << max(8, tokens.bit_length() - 1)
+    return int(min(config.max_position_embeddings, window))

@@ -1,0 +1,66 @@
+"""One engine for all tests of the service's door."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from damso.generation.v1 import generation_pb2 as pb
+from damso.generation.v1.generation_pb2_grpc import GenerationServiceStub
+from tests.generation.process import Running, launched
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A ready service with the default model.
+
+    `DAMSO_TEST_GENERATION_ADDRESS` (`host:port`) names one that runs already, and
+    `DAMSO_TEST_GENERATION_ADAPTER_ROOT` the directory that it loads adapters from.
+    """
+    if address := os.environ.get("DAMSO_TEST_GENERATION_ADDRESS"):
+        root = os.environ.get("DAMSO_TEST_GENERATION_ADAPTER_ROOT", "")
+        running = Running(address, Path(root))
+        running.wait_until(pb.Model.STATE_READY)
+        yield running
+        return
+    with launched(tmp_path_factory.mktemp("generation") / "state") as running:
+        running.wait_until(pb.Model.STATE_READY)
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def channel(service: Running) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(service.address) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def generation(channel: grpc.aio.Channel) -> GenerationServiceStub:
+    return GenerationServiceStub(channel)
+
+
+Completed = Callable[..., Coroutine[Any, Any, list[pb.GenerateResponse]]]
+
+
+@pytest.fixture(scope="session")
+def complete(generation: GenerationServiceStub) -> Completed:
+    """Runs one `Generate` to its end: `await complete("text" or ids, temperature=0, …)`."""
+
+    async def run(prompt: str | list[int], **options: Any) -> list[pb.GenerateResponse]:
+        fields = {
+            name: options.pop(name)
+            for name in ("model", "include_text", "stream_interval", "request_id", "cache_salt")
+            if name in options
+        }
+        content = (
+            pb.Content(text=prompt)
+            if isinstance(prompt, str)
+            else pb.Content(token_ids={"token_ids": prompt})
+        )
+        request = pb.GenerateRequest(prompt=content, sampling=options, **fields)
+        return [response async for response in generation.Generate(request, timeout=120)]
+
+    return run
