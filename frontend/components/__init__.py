@@ -1,0 +1,1 @@
+"""What Streamlit lacks, in small pieces of browser code."""

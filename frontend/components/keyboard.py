@@ -1,0 +1,17 @@
+"""Keys that Streamlit's chat input and buttons do not know."""
+
+from pathlib import Path
+
+import streamlit as st
+
+_SCRIPT = Path(__file__).with_name("keyboard.js").read_text(encoding="utf-8")
+
+
+@st.cache_resource
+def _component() -> object:
+    return st.components.v2.component("damso_keyboard", js=_SCRIPT, isolate_styles=False)
+
+
+def listen() -> None:
+    """Handles the keys on the page it is drawn on. Draws nothing."""
+    _component()(key="keyboard")  # type: ignore[operator]

@@ -1,0 +1,126 @@
+"""The box to write in, Stop, and how full the context window is."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from frontend import models, state
+from frontend.components import keyboard
+from frontend.conversation import Message
+from frontend.state import Send
+from frontend.views.page import Chat, Page
+
+_INPUT = "composer"
+_MOST_CHARACTERS = 300_000
+"""At four bytes each still below the limit of `SendMessageRequest.content`, without emoji runs."""
+
+
+def draw(page: Page, chat: Chat, branch: Sequence[Message], *, is_busy: bool) -> None:
+    """Draws the bottom of the page.
+
+    Args:
+        page: This run.
+        chat: The conversation.
+        branch: What is shown of it.
+        is_busy: Whether an answer is being made.
+    """
+    texts = page.texts
+    with st.bottom:
+        _draw_notice(page)
+        with st.container(key="status-line", horizontal=True, vertical_alignment="center"):
+            _draw_gauge(page, chat, branch)
+            if is_busy:
+                st.button(
+                    texts("composer.stop"),
+                    icon=":material/stop_circle:",
+                    key="stop",
+                    shortcut="Esc",
+                    on_click=_stop,
+                    args=(page,),
+                )
+            elif page.session.pending is not None:
+                st.caption(texts("composer.queued"))
+                st.button(
+                    texts("composer.cancel"),
+                    icon=":material/close:",
+                    key="cancel-queued",
+                    type="tertiary",
+                    on_click=_take_back,
+                    args=(page,),
+                )
+        if page.session.unsent:  # back into the box, to be changed or sent once more
+            state.set_widget(_INPUT, page.session.unsent)
+            page.session.unsent = ""
+        st.chat_input(
+            texts("composer.placeholder"),
+            key=_INPUT,
+            max_chars=_MOST_CHARACTERS,
+            disabled=page.session.pending is not None and not is_busy,
+            on_submit=_submit,
+            args=(page,),
+        )
+        with st.container(key="composer-note"):
+            st.caption(texts("composer.note"))
+        keyboard.listen()
+
+
+def _submit(page: Page) -> None:
+    content = state.widget(_INPUT) or ""
+    if content.strip():
+        page.session.notice = None
+        page.session.pending = Send(content)
+
+
+def _take_back(page: Page) -> None:
+    if isinstance(page.session.pending, Send):
+        page.session.unsent = page.session.pending.content
+    page.session.pending = None
+
+
+def _stop(page: Page) -> None:
+    """Stops what runs in the conversation: also what began a moment ago, or in another tab."""
+    page.session.pending = None
+    conversation_id = state.conversation_id()
+    if conversation_id:
+        page.attempt(lambda: _stop_turns(page, conversation_id))
+
+
+def _stop_turns(page: Page, conversation_id: str) -> None:
+    for message_id in page.gateway.get_conversation(conversation_id).running_message_ids:
+        page.gateway.stop_turn(message_id)
+
+
+def _draw_notice(page: Page) -> None:
+    if page.session.notice is None:
+        return
+    with st.container(key="notice", horizontal=True, vertical_alignment="center"):
+        st.error(page.sentence(page.session.notice), icon=":material/error:")
+        st.button(
+            page.texts("notice.dismiss"),
+            key="dismiss-notice",
+            type="tertiary",
+            icon=":material/close:",
+            on_click=_dismiss,
+            args=(page,),
+        )
+
+
+def _dismiss(page: Page) -> None:
+    page.session.notice = None
+
+
+def _draw_gauge(page: Page, chat: Chat, branch: Sequence[Message]) -> None:
+    """How much of the context window the last answer took; empty before there is one."""
+    last = next((message for message in reversed(branch) if message.usage), None)
+    model = models.chosen(chat.models, chat.settings().model)
+    window = model.context_window_tokens if model else 0
+    if last is None or last.usage is None or not window:
+        st.html("<span></span>")
+        return
+    used = last.usage.prompt_tokens + last.usage.completion_tokens
+    label = page.texts("gauge.label", used=used, window=window, share=used / window)
+    st.html(
+        f'<div class="damso-gauge" role="img" aria-label="{label}" title="{label}">'
+        f'<span class="damso-gauge-bar"><i style="width:{min(1.0, used / window):.0%}"></i></span>'
+        f"<span>{label}</span></div>"
+    )

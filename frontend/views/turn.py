@@ -1,0 +1,107 @@
+"""An answer while it is made: its text as it comes, until it ends or a click interrupts."""
+
+import logging
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from frontend import markdown, state
+from frontend.conversation import Message, PromptRendered, TextDelta, TurnFinished, TurnStarted
+from frontend.gateway import GatewayError
+from frontend.state import Edit, Pending, Regenerate, Send
+from frontend.turns import Turn
+from frontend.views import messages
+from frontend.views.page import Chat, Page
+
+logger = logging.getLogger(__name__)
+
+_TICK_SECONDS = 0.1
+"""How soon a click is noticed while nothing comes."""
+
+_FRAME_SECONDS = 0.04
+"""Tokens that come faster share a drawing: the browser lays out the whole answer each time."""
+
+_ANSWER_PARTS = 5
+"""Most elements of a finished answer: text, two notes, buttons, the question why."""
+
+
+def draw_place(page: Page) -> DeltaGenerator:
+    """Draws where the answer will be."""
+    with st.container(key="answer-running"):
+        place = st.empty()
+        messages.draw_nothing(_ANSWER_PARTS - 1)
+    place.markdown(page.texts("turn.waiting"))
+    return place
+
+
+def begin(page: Page, chat: Chat, pending: Pending, place: DeltaGenerator) -> None:
+    """Starts the turn that was asked for, and follows it."""
+    try:
+        turn = _start(page, chat, pending)
+    except GatewayError as error:
+        _give_up(page, pending, error)
+    else:
+        _follow(page, turn, pending, place)
+
+
+def follow(page: Page, message: Message, place: DeltaGenerator) -> None:
+    """Follows a turn that runs already: after a refresh, in another tab, after any click."""
+    _follow(page, page.gateway.attach(message.id), None, place)
+
+
+def _start(page: Page, chat: Chat, pending: Pending) -> Turn:
+    match pending:
+        case Send(content, request_id):
+            conversation_id = chat.id
+            if not conversation_id:
+                conversation_id = page.gateway.create_conversation(chat.settings()).id
+                state.open_conversation(conversation_id)
+            return page.gateway.send(conversation_id, content, request_id)
+        case Regenerate(message_id):
+            return page.gateway.regenerate(message_id)
+        case Edit(message_id, content):
+            return page.gateway.edit(message_id, content)
+
+
+def _follow(page: Page, turn: Turn, pending: Pending | None, place: DeltaGenerator) -> None:
+    """Draws the frames of a turn, then has the page drawn as it was saved."""
+    message_id = ""
+    text = ""
+    try:
+        for frame in turn.frames(_TICK_SECONDS, _FRAME_SECONDS):
+            for event in frame:
+                match event:
+                    case TurnStarted(message=message):
+                        message_id = message.id
+                        page.session.pending = None
+                    case PromptRendered():
+                        page.session.keep_prompt(message_id, event)
+                    case TextDelta(text=piece):
+                        text += piece
+                    case TurnFinished(message=message):
+                        text = message.content
+            if frame and text:
+                place.markdown(markdown.untrusted(text))
+            elif message_id:  # until then an interruption could lose what was asked for
+                state.give_way()
+    except GatewayError as error:
+        if pending is not None and not message_id:
+            _give_up(page, pending, error)
+        # What came is saved with the reason: the next run shows both.
+    finally:
+        turn.close()
+    st.rerun()
+
+
+def _give_up(page: Page, pending: Pending, error: GatewayError) -> None:
+    """Tells why a turn did not begin. What was written is kept."""
+    if isinstance(pending, Send) and (error.is_unreachable or error.failure.reason == "MODEL_LOADING"):
+        return  # it is sent when they are back; the page says so
+    page.session.pending = None
+    page.session.notice = error.failure
+    match pending:
+        case Send(content=content):
+            page.session.unsent = content
+        case Edit(message_id=message_id):
+            page.session.editing_message_id = message_id
+    st.rerun()
