@@ -30,6 +30,7 @@ PORT = 21050
 
 
 def main() -> None:
+    """Starts the service, measures, prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=str(REPOSITORY / "var/models/SmolLM2-135M-Instruct"))
     parser.add_argument("--rounds", type=int, default=200)
@@ -51,6 +52,7 @@ def main() -> None:
 
 
 async def measure(model: str, rounds: int, service_pid: int) -> None:
+    """Rounds of both sides in random order."""
     library = Tokenizer.from_file(str(Path(model) / "tokenizer.json"))
     async with grpc.aio.insecure_channel(f"127.0.0.1:{PORT}") as channel:
         stub = tokenizer_pb2_grpc.TokenizerServiceStub(channel)
@@ -104,6 +106,7 @@ def report(
     seconds: dict[str, list[float]],
     cpu: dict[str, list[float]],
 ) -> None:
+    """Prints a table of both sides."""
     ratios = sorted(
         service / library
         for library, service in zip(seconds["library"], seconds["service"], strict=True)

@@ -1,23 +1,17 @@
-"""The pages' only door to the wire: one channel to the gateway, calls with deadlines and ids."""
+"""The pages' only door to the wire; `calls.py` and `wire.py` are its hinges."""
 
-import json
 import logging
-import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypedDict
+from typing import Any
 
-import grpc
 from google.protobuf import duration_pb2
 from google.protobuf.message import Message as Proto
-from google.rpc import error_details_pb2, status_pb2
 
 from damso.chat.v1 import chat_pb2, chat_pb2_grpc
 from damso.generation.v1 import generation_pb2, generation_pb2_grpc
-from frontend import wire
+from frontend import calls, wire
 from frontend.conversation import (
     Conversation,
-    Failure,
     Feedback,
     Message,
     Page,
@@ -30,63 +24,7 @@ from frontend.turns import Turn
 
 logger = logging.getLogger(__name__)
 
-_STATUS_KEY = "grpc-status-details-bin"
 _CHUNK_BYTES = 1 << 20
-_READS = [
-    {"service": "damso.chat.v1.ChatService", "method": method}
-    for method in ("ListConversations", "GetConversation", "SearchConversations", "ListMessages")
-]
-_OPTIONS = [
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.max_receive_message_length", 64 << 20),
-    # A gateway that was restarted is found again within a second, not after a minute.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    (
-        "grpc.service_config",
-        json.dumps(
-            {
-                "methodConfig": [
-                    {
-                        "name": _READS,
-                        "retryPolicy": {
-                            "maxAttempts": 2,
-                            "initialBackoff": "0.1s",
-                            "maxBackoff": "0.5s",
-                            "backoffMultiplier": 2,
-                            "retryableStatusCodes": ["UNAVAILABLE"],
-                        },
-                    }
-                ]
-            }
-        ),
-    ),
-]
-
-
-class GatewayError(Exception):
-    """The gateway could not do what it was asked.
-
-    Args:
-        failure: Why; `errors.py` has the sentence for it.
-        request_id: Finds the call in the logs of every service.
-    """
-
-    def __init__(self, failure: Failure, request_id: str = "") -> None:
-        super().__init__(f"{failure.code} {failure.reason}")
-        self.failure = failure
-        self.request_id = request_id
-
-    @property
-    def is_unreachable(self) -> bool:
-        """Whether nobody answers at the gateway's address, or not in time."""
-        return self.failure.reason in ("GATEWAY_UNREACHABLE", "GATEWAY_SILENT")
-
-
-class _CallOptions(TypedDict):
-    metadata: tuple[tuple[str, str], ...]
-    timeout: float
 
 
 class Gateway:
@@ -112,7 +50,7 @@ class Gateway:
         self._turn_seconds = turn_deadline_seconds
         self._detached = duration_pb2.Duration()
         self._detached.FromMilliseconds(round(detached_seconds * 1000))
-        channel = grpc.insecure_channel(address, options=_OPTIONS)
+        channel = calls.open_channel(address)
         self._chat = chat_pb2_grpc.ChatServiceStub(channel)
         self._generation = generation_pb2_grpc.GenerationServiceStub(channel)
 
@@ -120,9 +58,7 @@ class Gateway:
         """Conversations, the most recently changed first."""
         request = chat_pb2.ListConversationsRequest(page_size=page_size, page_token=page_token)
         response = self._unary(self._chat.ListConversations, request)
-        return Page(
-            tuple(map(wire.conversation, response.conversations)), response.next_page_token
-        )
+        return Page(tuple(map(wire.conversation, response.conversations)), response.next_page_token)
 
     def search(self, query: str, page_size: int, page_token: str = "") -> Page[SearchHit]:
         """Conversations whose title or messages hold a text."""
@@ -176,20 +112,20 @@ class Gateway:
     def export(self, conversation_ids: Iterable[str] = ()) -> bytes:
         """Conversations as one JSON document; all where none is named."""
         request = chat_pb2.ExportConversationsRequest(conversation_ids=conversation_ids)
-        options = self._options(self._turn_seconds)
-        with _translated(options):
+        options = calls.options(self._turn_seconds)
+        with calls.translated(options):
             return b"".join(
                 piece.chunk for piece in self._chat.ExportConversations(request, **options)
             )
 
     def import_(self, document: bytes) -> list[str]:
         """Adds the conversations of a JSON document; gives their ids."""
-        options = self._options(self._turn_seconds)
+        options = calls.options(self._turn_seconds)
         pieces = (
             chat_pb2.ImportConversationsRequest(chunk=document[start : start + _CHUNK_BYTES])
             for start in range(0, len(document), _CHUNK_BYTES)
         )
-        with _translated(options):
+        with calls.translated(options):
             return list(self._chat.ImportConversations(pieces, **options).conversation_ids)
 
     def send(self, conversation_id: str, content: str, request_id: str) -> Turn:
@@ -246,11 +182,18 @@ class Gateway:
         return chat_pb2.TurnOptions(include_prompt=True, detached_time=self._detached)
 
     def _turn(self, method: Any, request: Proto, request_id: str = "") -> Turn:
-        options = self._options(self._turn_seconds, request_id)
+        options = calls.options(self._turn_seconds, request_id)
         call = method(request, **options)
+        logger.info(
+            "turn followed",
+            extra={
+                "request_id": options["metadata"][0][1],
+                "request": type(request).__name__,
+            },
+        )
 
         def events() -> Iterator[TurnEvent]:
-            with _translated(options):
+            with calls.translated(options):
                 for response in call:
                     if (event := wire.turn_event(response.event)) is not None:
                         yield event
@@ -258,54 +201,6 @@ class Gateway:
         return Turn(events(), call.cancel)
 
     def _unary(self, method: Any, request: Proto) -> Any:
-        options = self._options(self._call_seconds)
-        with _translated(options):
+        options = calls.options(self._call_seconds)
+        with calls.translated(options):
             return method(request, **options)
-
-    @staticmethod
-    def _options(seconds: float, request_id: str = "") -> _CallOptions:
-        return _CallOptions(
-            metadata=(("x-request-id", request_id or uuid.uuid4().hex),), timeout=seconds
-        )
-
-
-@contextmanager
-def _translated(options: _CallOptions) -> Iterator[None]:
-    """Turns what gRPC raises into a `GatewayError`."""
-    request_id = options["metadata"][0][1]
-    try:
-        yield
-    except grpc.RpcError as error:
-        failure = _failure(error)
-        logger.log(
-            # A turn that the page leaves is nothing to look at.
-            logging.DEBUG if failure.code == "CANCELLED" else logging.WARNING,
-            "call failed",
-            extra={"request_id": request_id, "code": failure.code, "reason": failure.reason},
-        )
-        raise GatewayError(failure, request_id) from None
-
-
-def _failure(error: grpc.RpcError) -> Failure:
-    """Why a call failed. A status without details comes from gRPC itself, not from a service."""
-    code = error.code().name
-    for key, value in error.trailing_metadata() or ():
-        if key == _STATUS_KEY:
-            return _detailed(status_pb2.Status.FromString(value), code)
-    reason = {"UNAVAILABLE": "GATEWAY_UNREACHABLE", "DEADLINE_EXCEEDED": "GATEWAY_SILENT"}
-    return Failure(reason.get(code, code), code, error.details() or "")
-
-
-def _detailed(status: status_pb2.Status, code: str) -> Failure:
-    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-    can_retry = False
-    for detail in status.details:
-        detail.Unpack(info)
-        can_retry = detail.Unpack(retry) or can_retry
-    return Failure(
-        reason=info.reason or code,
-        code=code,
-        message=status.message,
-        metadata=dict(info.metadata),
-        retry_seconds=retry.retry_delay.ToMilliseconds() / 1000 if can_retry else None,
-    )

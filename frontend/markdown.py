@@ -12,7 +12,8 @@ _CODE = re.compile(
     r"(?:^|(?<=\n)) {0,3}(?P<fence>`{3,}|~{3,})[\s\S]*?(?:\n[ \t]*(?P=fence)|$)"
     r"|(?<!`)(?P<ticks>`+)(?!`)[^\n]+?(?<!`)(?P=ticks)(?!`)"
 )
-_IMAGE = re.compile(r"!\[")
+# The invisible space keeps a further `!` before it from making an image of the link.
+_LINK = "\u200b[🖼 "
 
 
 def untrusted(text: str) -> str:
@@ -20,9 +21,9 @@ def untrusted(text: str) -> str:
     parts: list[str] = []
     end = 0
     for code in _CODE.finditer(text):
-        parts += (_IMAGE.sub("[🖼 ", text[end : code.start()]), code.group())
+        parts += (text[end : code.start()].replace("![", _LINK), code.group())
         end = code.end()
-    parts.append(_IMAGE.sub("[🖼 ", text[end:]))
+    parts.append(text[end:].replace("![", _LINK))
     return "".join(parts)
 
 

@@ -1,6 +1,6 @@
 """The pages' web server: Streamlit behind a content security policy.
 
-    streamlit run frontend/server.py
+streamlit run frontend/server.py
 """
 
 from streamlit.starlette import App

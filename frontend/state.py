@@ -58,7 +58,9 @@ class Session:
     notice: Failure | None = None
     """What went wrong last."""
 
-    draft: Settings = Settings(sampling=Sampling(temperature=0.7, top_p=0.95))
+    draft: Settings = field(
+        default_factory=lambda: Settings(sampling=Sampling(temperature=0.7, top_p=0.95))
+    )
     """For a conversation that has not begun."""
 
     editing_message_id: str = ""

@@ -1,6 +1,7 @@
 """Proto ↔ what the pages know. Decides nothing."""
 
 from datetime import UTC, datetime
+from typing import Literal, get_args
 
 from damso.chat.v1 import chat_pb2
 from damso.generation.v1 import generation_pb2
@@ -60,10 +61,18 @@ _PHASES = {
     generation_pb2.Loading.PHASE_STARTING_ENGINE: LoadingPhase.STARTING_ENGINE,
     generation_pb2.Loading.PHASE_WARMING_UP: LoadingPhase.WARMING_UP,
 }
-_SCALARS = (
-    "temperature", "top_p", "top_k", "min_p",
-    "repetition_penalty", "presence_penalty", "frequency_penalty",
-)  # fmt: skip
+_Scalar = Literal[
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "max_tokens",
+]
+_SCALARS: tuple[_Scalar, ...] = get_args(_Scalar)
 
 
 def conversation(proto: chat_pb2.Conversation) -> Conversation:
@@ -94,12 +103,11 @@ def sampling(proto: sampling_pb2.SamplingParams) -> Sampling:
     """How to sample; unset fields become the defaults that the proto names."""
     unshown = sampling_pb2.SamplingParams()
     unshown.CopyFrom(proto)
-    for name in (*_SCALARS, "seed", "max_tokens", "stop"):
+    unshown.ClearField("stop")
+    for name in _SCALARS:
         unshown.ClearField(name)
     return Sampling(
         **{name: getattr(proto, name) for name in _SCALARS if proto.HasField(name)},
-        seed=proto.seed if proto.HasField("seed") else None,
-        max_tokens=proto.max_tokens if proto.HasField("max_tokens") else None,
         stop=tuple(proto.stop),
         unshown=unshown.SerializeToString(),
     )
@@ -118,7 +126,7 @@ def sampling_proto(sampling: Sampling) -> sampling_pb2.SamplingParams:
     """How to sample; what equals the proto's default stays unset."""
     proto = sampling_pb2.SamplingParams.FromString(sampling.unshown)
     default = Sampling()
-    for name in (*_SCALARS, "seed", "max_tokens"):
+    for name in _SCALARS:
         value = getattr(sampling, name)
         if value != getattr(default, name):
             setattr(proto, name, value)
@@ -180,7 +188,9 @@ def feedback_proto(feedback: Feedback) -> chat_pb2.Feedback:
     """A rating, for a request."""
     return chat_pb2.Feedback(
         message_id=feedback.message_id,
-        rating=_RATING_NUMBERS.get(feedback.rating) if feedback.rating else None,
+        rating=_RATING_NUMBERS[feedback.rating]
+        if feedback.rating
+        else chat_pb2.Feedback.RATING_UNSPECIFIED,
         reasons=feedback.reasons,
         comment=feedback.comment,
         edited_content=feedback.edited_content,

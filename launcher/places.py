@@ -39,6 +39,11 @@ class Places:
         return self.var / "models"
 
     @property
+    def adapters(self) -> Path:
+        """Adapters that generation may load."""
+        return self.var / "storage" / "adapters"
+
+    @property
     def postgres(self) -> Path:
         """PostgreSQL's data directory."""
         return self.var / "postgres"

@@ -121,6 +121,7 @@ def _generation(model: Model, index: int, places: Places, offset: int) -> Progra
             "GENERATION_MODEL": model.source,
             "GENERATION_MODEL_NAME": model.name,
             "GENERATION_STATE_DIR": str(places.var / "generation" / model.name),
+            "GENERATION_ADAPTER_ROOT": str(places.adapters),
         },
         ports=(port, port + TELEMETRY_PORT_STEP),
     )
@@ -153,10 +154,9 @@ def _frontend(offset: int) -> Program:
         stage=Stage.FRONTEND,
         command=(
             *_module("streamlit"),
-            *("run", str(REPOSITORY / "frontend" / "app.py")),
+            *("run", str(REPOSITORY / "frontend" / "server.py")),
             *("--server.address", "127.0.0.1", "--server.port", str(port)),
-            *("--server.headless", "true", "--server.fileWatcherType", "none"),
-            *("--browser.gatherUsageStats", "false"),
+            *("--server.headless", "true"),
         ),
         check=PageCheck(port),
         environment={"FRONTEND_GATEWAY_ADDRESS": _address(GATEWAY_PORT + offset)},

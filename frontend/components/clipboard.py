@@ -23,5 +23,8 @@ def copy_button(text: str, *, label: str, done: str, key: str) -> None:
         key: Unique on the page.
     """
     _component()(  # type: ignore[operator]
-        data={"text": text, "label": label, "done": done}, key=key, width="content", height="content"
+        data={"text": text, "label": label, "done": done},
+        key=key,
+        width="content",
+        height="content",
     )

@@ -39,10 +39,18 @@ function onKeyUp(event) {
   if (HANGUL.test(input.value.trimEnd())) document.querySelector(SEND)?.click();
 }
 
-export default function () {
+export default function ({ data }) {
+  let frame = 0;
+  const nameSend = () => {
+    const send = document.querySelector(SEND);
+    if (send) send.setAttribute('aria-label', data.sendLabel);
+    else frame = requestAnimationFrame(nameSend); // the box is drawn a moment later
+  };
   document.addEventListener('keydown', onKeyDown, true);
   document.addEventListener('keyup', onKeyUp, true);
+  nameSend();
   return () => {
+    cancelAnimationFrame(frame);
     document.removeEventListener('keydown', onKeyDown, true);
     document.removeEventListener('keyup', onKeyUp, true);
   };

@@ -12,6 +12,10 @@ def _component() -> object:
     return st.components.v2.component("damso_keyboard", js=_SCRIPT, isolate_styles=False)
 
 
-def listen() -> None:
-    """Handles the keys on the page it is drawn on. Draws nothing."""
-    _component()(key="keyboard")  # type: ignore[operator]
+def listen(send_label: str) -> None:
+    """Handles the keys on the page it is drawn on. Draws nothing.
+
+    Args:
+        send_label: What the send button does, for screen readers; Streamlit says it in English.
+    """
+    _component()(data={"sendLabel": send_label}, key="keyboard")  # type: ignore[operator]

@@ -1,12 +1,10 @@
-"""Every string that people see, in each language."""
+"""Every string that people see, in each language: one catalogue per language, `<language>.toml`."""
 
+import tomllib
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from types import MappingProxyType
-
-from frontend.texts import en, ko
-
-CATALOGUES: Mapping[str, Mapping[str, str]] = MappingProxyType({"ko": ko.TEXTS, "en": en.TEXTS})
-"""By language; all with the same keys."""
 
 NAMES: Mapping[str, str] = MappingProxyType({"ko": "한국어", "en": "English"})
 """What each language calls itself."""
@@ -21,7 +19,7 @@ class Texts:
 
     def __init__(self, wanted: str) -> None:
         self.language = _best(wanted)
-        self._catalogue = CATALOGUES[self.language]
+        self._catalogue = catalogue(self.language)
 
     def __call__(self, key: str, **figures: object) -> str:
         """The text of a key, with its figures filled in."""
@@ -30,11 +28,25 @@ class Texts:
     def __contains__(self, key: str) -> bool:
         return key in self._catalogue
 
+    def variants(self, key: str) -> list[str]:
+        """The keys of a text and of those below it, in the catalogue's order."""
+        return [one for one in self._catalogue if one == key or one.startswith(f"{key}.")]
+
+
+@cache
+def catalogue(language: str) -> Mapping[str, str]:
+    """The texts of a language by `table.key`."""
+    path = Path(__file__).with_name(f"{language}.toml")
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    return MappingProxyType(
+        {f"{name}.{key}": text for name, table in tables.items() for key, text in table.items()}
+    )
+
 
 def _best(wanted: str) -> str:
     """The first language asked for that there is; English where there is none."""
     for choice in wanted.split(","):
         language = choice.split(";")[0].strip().split("-")[0].lower()
-        if language in CATALOGUES:
+        if language in NAMES:
             return language
     return "en"

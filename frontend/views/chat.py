@@ -4,7 +4,7 @@ import streamlit as st
 
 from frontend import state
 from frontend.conversation import Message, MessageState, Role
-from frontend.gateway import GatewayError
+from frontend.errors import GatewayError
 from frontend.state import Edit, Pending, Regenerate, Send
 from frontend.views import composer, header, messages, readiness, sidebar, turn
 from frontend.views.page import Chat, Page
@@ -20,8 +20,7 @@ def draw(page: Page) -> None:
         chat, branch, earlier = _load(page, ready)
         sidebar.draw(page, chat)
     except GatewayError as error:
-        sidebar.draw_frame(page)
-        readiness.draw_unreachable(page, error.failure)
+        _draw_unreachable(page, error)
         return
 
     running = next((m for m in branch if m.state is MessageState.RUNNING), None)
@@ -30,7 +29,8 @@ def draw(page: Page) -> None:
     starts = pending is not None and running is None and ready.can_answer(model)
     is_busy = starts or running is not None
     header.draw(page, chat)
-    composer.draw(page, chat, branch, is_busy=is_busy)
+    is_queued = pending is not None and not starts
+    composer.draw(page, chat, branch, is_busy=is_busy, is_queued=is_queued)
     with st.container(key="messages"):
         with st.empty():
             if not ready.can_answer(model):
@@ -44,12 +44,26 @@ def draw(page: Page) -> None:
             messages.draw_pending(pending.content)
         if is_busy:
             place = turn.draw_place(page)
+            if running is not None and isinstance(pending, Send):
+                messages.draw_pending(pending.content)
             messages.draw_nothing(len(branch) - len(shown))
             if running is not None:
                 turn.follow(page, running, place)
             elif pending is not None:
                 turn.begin(page, chat, pending, place)
     readiness.watch(page, chat)
+
+
+def _draw_unreachable(page: Page, error: GatewayError) -> None:
+    """What can be had without the gateway: a message can be written, and is sent later."""
+    sidebar.draw_frame(page)
+    pending = page.session.pending
+    composer.draw(page, Chat(None, ()), [], is_busy=False, is_queued=pending is not None)
+    with st.container(key="messages"):
+        with st.empty():
+            readiness.draw_unreachable(page, error.failure)
+        if isinstance(pending, Send):
+            messages.draw_pending(pending.content)
 
 
 def _load(page: Page, ready: Readiness) -> tuple[Chat, list[Message], bool]:

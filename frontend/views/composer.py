@@ -11,11 +11,11 @@ from frontend.state import Send
 from frontend.views.page import Chat, Page
 
 _INPUT = "composer"
-_MOST_CHARACTERS = 300_000
-"""At four bytes each still below the limit of `SendMessageRequest.content`, without emoji runs."""
 
 
-def draw(page: Page, chat: Chat, branch: Sequence[Message], *, is_busy: bool) -> None:
+def draw(
+    page: Page, chat: Chat, branch: Sequence[Message], *, is_busy: bool, is_queued: bool
+) -> None:
     """Draws the bottom of the page.
 
     Args:
@@ -23,45 +23,58 @@ def draw(page: Page, chat: Chat, branch: Sequence[Message], *, is_busy: bool) ->
         chat: The conversation.
         branch: What is shown of it.
         is_busy: Whether an answer is being made.
+        is_queued: Whether a message waits to be sent. No other can be written meanwhile.
     """
     texts = page.texts
     with st.bottom:
         _draw_notice(page)
         with st.container(key="status-line", horizontal=True, vertical_alignment="center"):
             _draw_gauge(page, chat, branch)
-            if is_busy:
-                st.button(
-                    texts("composer.stop"),
-                    icon=":material/stop_circle:",
-                    key="stop",
-                    shortcut="Esc",
-                    on_click=_stop,
-                    args=(page,),
-                )
-            elif page.session.pending is not None:
-                st.caption(texts("composer.queued"))
-                st.button(
-                    texts("composer.cancel"),
-                    icon=":material/close:",
-                    key="cancel-queued",
-                    type="tertiary",
-                    on_click=_take_back,
-                    args=(page,),
-                )
-        if page.session.unsent:  # back into the box, to be changed or sent once more
-            state.set_widget(_INPUT, page.session.unsent)
-            page.session.unsent = ""
-        st.chat_input(
-            texts("composer.placeholder"),
-            key=_INPUT,
-            max_chars=_MOST_CHARACTERS,
-            disabled=page.session.pending is not None and not is_busy,
-            on_submit=_submit,
+            with st.empty():
+                if is_queued:
+                    _draw_queued(page)
+            with st.empty():
+                if is_busy:
+                    _draw_stop(page)
+    if page.session.unsent:  # back into the box, to be changed or sent once more
+        state.set_widget(_INPUT, page.session.unsent)
+        page.session.unsent = ""
+    # Outside `st.bottom`, where it goes by itself: only then does the page follow a growing answer.
+    st.chat_input(
+        texts("composer.placeholder"),
+        key=_INPUT,
+        disabled=is_queued,
+        on_submit=_submit,
+        args=(page,),
+    )
+    with st.bottom:
+        with st.container(key="composer-note"):
+            st.caption(texts("composer.note"), text_alignment="center")
+        keyboard.listen(send_label=texts("composer.send"))
+
+
+def _draw_stop(page: Page) -> None:
+    st.button(
+        page.texts("composer.stop"),
+        icon=":material/stop_circle:",
+        key="stop",
+        shortcut="Esc",
+        on_click=_stop,
+        args=(page,),
+    )
+
+
+def _draw_queued(page: Page) -> None:
+    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
+        st.caption(page.texts("composer.queued"), width="content")
+        st.button(
+            page.texts("composer.cancel"),
+            icon=":material/close:",
+            key="cancel-queued",
+            type="tertiary",
+            on_click=_take_back,
             args=(page,),
         )
-        with st.container(key="composer-note"):
-            st.caption(texts("composer.note"))
-        keyboard.listen()
 
 
 def _submit(page: Page) -> None:
@@ -79,7 +92,7 @@ def _take_back(page: Page) -> None:
 
 def _stop(page: Page) -> None:
     """Stops what runs in the conversation: also what began a moment ago, or in another tab."""
-    page.session.pending = None
+    _take_back(page)
     conversation_id = state.conversation_id()
     if conversation_id:
         page.attempt(lambda: _stop_turns(page, conversation_id))
@@ -93,7 +106,7 @@ def _stop_turns(page: Page, conversation_id: str) -> None:
 def _draw_notice(page: Page) -> None:
     if page.session.notice is None:
         return
-    with st.container(key="notice", horizontal=True, vertical_alignment="center"):
+    with st.container(key="notice", horizontal=True, wrap=False, vertical_alignment="center"):
         st.error(page.sentence(page.session.notice), icon=":material/error:")
         st.button(
             page.texts("notice.dismiss"),

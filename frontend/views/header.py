@@ -1,6 +1,7 @@
 """The top of a conversation: which model answers, how it is set, what can be taken away."""
 
 import re
+from dataclasses import replace
 
 import streamlit as st
 
@@ -40,6 +41,10 @@ def _draw_model(page: Page, chat: Chat) -> None:
     current = chosen(chat.models, name)
     options = list(models) if current or not name else [name, *models]
 
+    # The box keeps the label it was drawn with as long as its key stays.
+    waiting = sum(model.state is not ModelState.READY for model in chat.models)
+    key = f"model:{chat.id}:{waiting}"
+
     def label(option: str) -> str:
         model = models.get(option)
         return _label(page, model) if model else page.texts("model.gone", model=option)
@@ -49,12 +54,12 @@ def _draw_model(page: Page, chat: Chat) -> None:
         options,
         index=options.index(current.name if current else name),
         format_func=label,
-        key=f"model:{chat.id}",
+        key=key,
         label_visibility="collapsed",
         width=260,
         filter_mode=None,
         on_change=_choose_model,
-        args=(page, chat),
+        args=(page, chat, key),
     )
 
 
@@ -65,8 +70,9 @@ def _label(page: Page, model: Model) -> str:
     return page.texts(f"model.{model.state.value}", model=name)
 
 
-def _choose_model(page: Page, chat: Chat) -> None:
-    settings_panel.save(page, chat, model=state.widget(f"model:{chat.id}"))
+def _choose_model(page: Page, chat: Chat, key: str) -> None:
+    model = state.widget(key)
+    settings_panel.save(page, chat, lambda settings: replace(settings, model=model))
 
 
 def _file_name(title: str) -> str:

@@ -1,5 +1,6 @@
 """How the pages look, beyond what Streamlit's theme can say (`.streamlit/config.toml`)."""
 
+import json
 from pathlib import Path
 
 import streamlit as st
@@ -19,9 +20,10 @@ def apply(texts: Texts) -> None:
         layout="centered",
         initial_sidebar_state="auto",
     )
-    # Custom properties of the theme reach components only; the style sheet needs this one too.
+    # The theme's own custom properties reach components only; the style sheet needs these too.
     accent = st.get_option("theme.dark.primaryColor" if _is_dark() else "theme.light.primaryColor")
-    st.html(f"<style>:root {{ --damso-accent: {accent} }}</style>")
+    upload = json.dumps(texts("import.choose"), ensure_ascii=False)
+    st.html(f"<style>:root {{ --damso-accent: {accent}; --damso-upload: {upload} }}</style>")
     st.html(_STYLE)
 
 

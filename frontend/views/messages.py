@@ -17,8 +17,8 @@ from frontend.views.page import Chat, Page
 def draw_welcome(page: Page) -> None:
     """What stands where no conversation has begun."""
     with st.container(key="welcome"):
-        st.markdown(f"## {page.texts('welcome.title')}")
-        st.markdown(page.texts("welcome.text"))
+        st.markdown(f"## {page.texts('welcome.title')}", text_alignment="center", anchors=False)
+        st.markdown(page.texts("welcome.text"), text_alignment="center")
 
 
 def draw_branch(
@@ -52,7 +52,8 @@ def draw_branch(
 
 def draw_pending(content: str) -> None:
     """A question that is not saved yet."""
-    with st.container(key="question-pending", horizontal_alignment="right"):
+    with _right("question-pending"):
+        st.empty()  # where its buttons will be
         _draw_words(content, key="pending")
 
 
@@ -77,8 +78,7 @@ def _draw_question(page: Page, chat: Chat, message: Message, *, is_busy: bool) -
     if page.session.editing_message_id == message.id:
         _draw_editor(page, message, is_busy=is_busy)
         return
-    with st.container(key=f"question-{message.id}", horizontal_alignment="right"):
-        _draw_words(message.content, key=message.id)
+    with _right(f"question-{message.id}"):
         with _actions(f"actions-question-{message.id}"):
             _draw_pager(page, chat, message)
             st.button(
@@ -91,6 +91,7 @@ def _draw_question(page: Page, chat: Chat, message: Message, *, is_busy: bool) -
                 on_click=_begin_edit,
                 args=(page, message.id),
             )
+        _draw_words(message.content, key=message.id)
 
 
 def _draw_editor(page: Page, message: Message, *, is_busy: bool) -> None:
@@ -221,6 +222,13 @@ def _draw_step(page: Page, chat: Chat, message: Message, direction: str, target:
     )
 
 
+def _right(key: str) -> DeltaGenerator:
+    """A row that stands at the right, as what the person wrote does."""
+    return st.container(
+        key=key, horizontal=True, horizontal_alignment="right", wrap=False, gap="xsmall"
+    )
+
+
 def _actions(key: str, width: Literal["stretch", "content"] = "content") -> DeltaGenerator:
     """A row of small buttons."""
     return st.container(
@@ -243,5 +251,3 @@ def _regenerate(page: Page, message_id: str) -> None:
 
 def _show_branch(page: Page, chat: Chat, message_id: str) -> None:
     page.attempt(lambda: page.gateway.show_branch(chat.id, message_id))
-
-

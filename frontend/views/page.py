@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from frontend import errors, state
 from frontend.conversation import Conversation, Failure, Settings
-from frontend.gateway import Gateway, GatewayError
+from frontend.errors import GatewayError
+from frontend.gateway import Gateway
 from frontend.models import Model
 from frontend.settings import Settings as FrontendSettings
 from frontend.state import Session

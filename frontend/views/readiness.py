@@ -1,12 +1,13 @@
 """Whether an answer can be made now: says what is missing, and looks again by itself."""
 
+import time
 from dataclasses import dataclass
 
 import streamlit as st
 
 from frontend import state
 from frontend.conversation import Failure
-from frontend.gateway import GatewayError
+from frontend.errors import GatewayError
 from frontend.models import Model, ModelState, chosen
 from frontend.views.page import Chat, Page
 
@@ -76,6 +77,17 @@ def draw_unreachable(page: Page, failure: Failure) -> None:
     except GatewayError:
         return
     st.rerun()
+
+
+def retry_later(page: Page) -> None:
+    """Draws the page anew after a while, which tries what is pending once more."""
+    _retry(page, time.monotonic() + _RETRY_SECONDS)
+
+
+@st.fragment(run_every=_RETRY_SECONDS)
+def _retry(page: Page, due: float) -> None:
+    if time.monotonic() >= due:
+        st.rerun()
 
 
 def watch(page: Page, chat: Chat) -> None:

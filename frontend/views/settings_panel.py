@@ -1,12 +1,13 @@
 """What answers are made with: instructions and sampling, saved with the conversation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
 
 from frontend import state
-from frontend.conversation import Sampling
+from frontend.conversation import Settings
 from frontend.views.page import Chat, Page
 
 _MOST_STOPS = 16
@@ -89,13 +90,20 @@ def draw(page: Page, chat: Chat) -> None:
     st.caption(texts("settings.saved" if chat.conversation else "settings.draft"))
 
 
-def save(page: Page, chat: Chat, **changes: Any) -> None:
-    """Changes settings of the conversation, or of the one that is about to begin."""
-    settings = replace(chat.settings(), **changes)
+def save(page: Page, chat: Chat, change: Callable[[Settings], Settings]) -> None:
+    """Changes settings of the conversation, or of the one that is about to begin.
+
+    The change is made to what is kept now, not to what was drawn: two fields may be changed faster
+    than the page is drawn once.
+    """
     if chat.conversation is None:
-        page.session.draft = settings
+        page.session.draft = change(page.session.draft)
     else:
-        page.attempt(lambda: page.gateway.save_settings(chat.id, settings))
+        page.attempt(
+            lambda: page.gateway.save_settings(
+                chat.id, change(page.gateway.get_conversation(chat.id).settings)
+            )
+        )
 
 
 def _draw_slider(page: Page, chat: Chat, name: str) -> None:
@@ -124,10 +132,12 @@ def _saves(page: Page, chat: Chat, name: str) -> dict[str, Any]:
 def _save_widget(page: Page, chat: Chat, name: str) -> None:
     value = state.widget(f"{name}:{chat.id}")
     if name == "system_prompt":
-        save(page, chat, system_prompt=value or "")
+        save(page, chat, lambda settings: replace(settings, system_prompt=value or ""))
         return
     if name == "stop":
         value = tuple(value or ())
-    sampling: Sampling = replace(chat.settings().sampling, **{name: value})
-    save(page, chat, sampling=sampling)
-
+    save(
+        page,
+        chat,
+        lambda settings: replace(settings, sampling=replace(settings.sampling, **{name: value})),
+    )

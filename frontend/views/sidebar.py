@@ -114,7 +114,10 @@ def _draw_conversation(page: Page, conversation: Conversation, *, is_open: bool)
     title = markdown.plain(conversation.title) or texts("sidebar.untitled")
     row = "current" if is_open else "other"
     with st.container(
-        key=f"{row}-{conversation.id}", horizontal=True, gap=None, vertical_alignment="center",
+        key=f"{row}-{conversation.id}",
+        horizontal=True,
+        gap=None,
+        vertical_alignment="center",
     ):
         st.button(
             title,
@@ -254,7 +257,7 @@ def _zone() -> ZoneInfo:
 
 def _age(time: datetime, today: datetime) -> str:
     """Which heading a conversation stands under, by the reader's own days."""
-    days = (today.date() - time.replace(tzinfo=time.tzinfo or UTC).astimezone(today.tzinfo).date())
+    days = today.date() - time.replace(tzinfo=time.tzinfo or UTC).astimezone(today.tzinfo).date()
     if days < timedelta(days=1):
         return "today"
     if days < timedelta(days=2):

@@ -7,10 +7,10 @@ from streamlit.delta_generator import DeltaGenerator
 
 from frontend import markdown, state
 from frontend.conversation import Message, PromptRendered, TextDelta, TurnFinished, TurnStarted
-from frontend.gateway import GatewayError
+from frontend.errors import GatewayError
 from frontend.state import Edit, Pending, Regenerate, Send
 from frontend.turns import Turn
-from frontend.views import messages
+from frontend.views import messages, readiness
 from frontend.views.page import Chat, Page
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,8 @@ def _follow(page: Page, turn: Turn, pending: Pending | None, place: DeltaGenerat
                 match event:
                     case TurnStarted(message=message):
                         message_id = message.id
-                        page.session.pending = None
+                        if pending is not None:
+                            page.session.pending = None
                     case PromptRendered():
                         page.session.keep_prompt(message_id, event)
                     case TextDelta(text=piece):
@@ -87,6 +88,7 @@ def _follow(page: Page, turn: Turn, pending: Pending | None, place: DeltaGenerat
     except GatewayError as error:
         if pending is not None and not message_id:
             _give_up(page, pending, error)
+            return
         # What came is saved with the reason: the next run shows both.
     finally:
         turn.close()
@@ -95,8 +97,9 @@ def _follow(page: Page, turn: Turn, pending: Pending | None, place: DeltaGenerat
 
 def _give_up(page: Page, pending: Pending, error: GatewayError) -> None:
     """Tells why a turn did not begin. What was written is kept."""
-    if isinstance(pending, Send) and (error.is_unreachable or error.failure.reason == "MODEL_LOADING"):
-        return  # it is sent when they are back; the page says so
+    if isinstance(pending, Send) and (error.is_unreachable or error.failure.code == "UNAVAILABLE"):
+        readiness.retry_later(page)  # a message is sent when they are back; the page says so
+        return
     page.session.pending = None
     page.session.notice = error.failure
     match pending:

@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -69,27 +69,28 @@ class LiveCopy:
         self._running = running
         self._copied: dict[UUID, _Copied] = {}
         self._answers = True
-
-    async def close(self) -> None:
-        """Lets go of Redis."""
-        if self._redis:
-            await self._redis.aclose()
+        self._leaving = asyncio.Event()
 
     async def run(self) -> None:
-        """Copies what comes, until it is cancelled."""
+        """Copies what comes, until `leave`."""
         if self._redis is None:
             return
-        while True:
+        while not self._leaving.is_set():
             try:
                 await self._copy(self._redis)
                 self._note(answers=True)
-                await asyncio.sleep(BATCH_SECONDS)
+                await self._pause(BATCH_SECONDS)
             except (RedisError, OSError) as error:
                 self._note(answers=False, error=error)
                 # Nobody knows what arrived: every copy is made anew.
                 for copied in self._copied.values():
                     copied.length = 0
-                await asyncio.sleep(RETRY_SECONDS)
+                await self._pause(RETRY_SECONDS)
+        await self._redis.aclose()
+
+    def leave(self) -> None:
+        """Lets `run` end. It is not cancelled, since redis-py may swallow that."""
+        self._leaving.set()
 
     async def read(self, message_id: UUID, position: str) -> Batch:
         """The next batch of a turn that runs elsewhere, empty when none comes within a second.
@@ -152,6 +153,11 @@ class LiveCopy:
             if copied.turn.over and length == copied.turn.length:
                 del self._copied[message_id]
 
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._leaving.wait()
+
     def _note(self, *, answers: bool, error: Exception | None = None) -> None:
         if answers != self._answers:
             self._answers = answers
@@ -175,9 +181,8 @@ async def copying(
     try:
         yield copy
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await copy.close()
+        copy.leave()
+        await task
 
 
 def _key(message_id: UUID) -> str:

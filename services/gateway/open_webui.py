@@ -176,7 +176,7 @@ def _feedback(value: Value, message: Message) -> Feedback | None:
 
 def _count(value: Value) -> int:
     number = value.number()
-    if not (number.is_integer() and 0 <= number < 2**31):
+    if number != int(number) or not 0 <= number < 2**31:
         raise ImportInvalid(value.path, "must be a whole number of at least 0")
     return int(number)
 

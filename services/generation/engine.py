@@ -53,6 +53,9 @@ class EngineFailed(ServiceError):
 
     reason = "ENGINE_FAILED"
 
+    def __init__(self) -> None:
+        super().__init__("the engine could not finish the request; change it, or report this")
+
 
 class CompletionAborted(FailedPrecondition):
     """Somebody aborted the request by its id."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_CAUSE = 1000
+
 
 class State(Enum):
     """Whether the model can serve."""
@@ -140,26 +142,32 @@ class EngineHost:
         return self._loading.progress()
 
     async def run(self, set_serving: Callable[[bool], Awaitable[None]]) -> None:
-        """Loads the engine, serves it, and returns when it has died.
+        """Loads the engine, serves it, and returns when it has died or could not be loaded.
 
         Args:
             set_serving: Told whether the model can serve, at each change.
         """
         try:
-            self._engine = await self._started()
-            self._loading.enter(Phase.WARMING_UP)
-            await self._engine.warm_up()
-            self._adapters = await self._restored(self._engine)
-            seconds = self._loading.finish()
-            self.load_time = time.time()
-            self.state = State.READY
+            await self._load()
             await set_serving(True)
-            logger.info("model ready", extra={"duration_seconds": round(seconds, 3)})
-            await self._engine.died()
+            await self.engine.died()
+            logger.error("engine died")
+        except Exception as error:
+            # Nobody has asked anything yet: the message speaks of files and settings.
+            logger.exception("model not loaded", extra={"cause": str(error)[:_LONGEST_CAUSE]})
         finally:
             self.state = State.FAILED
             await set_serving(False)
-        logger.error("engine died")
+
+    async def _load(self) -> None:
+        self._engine = await self._started()
+        self._loading.enter(Phase.WARMING_UP)
+        await self._engine.warm_up()
+        self._adapters = await self._restored(self._engine)
+        seconds = self._loading.finish()
+        self.load_time = time.time()
+        self.state = State.READY
+        logger.info("model ready", extra={"duration_seconds": round(seconds, 3)})
 
     async def _restored(self, engine: "VllmEngine") -> Adapters:
         """The adapters that an earlier process served."""
@@ -195,8 +203,10 @@ class EngineHost:
                 from services.generation.vllm_engine import VllmEngine  # takes 15 s
 
                 loop.call_soon_threadsafe(self._loading.enter, Phase.STARTING_ENGINE)
-                engine = VllmEngine.start(self._model, self.served_name, self._settings)
-                loop.call_soon_threadsafe(started.set_result, engine)
+                loop.call_soon_threadsafe(
+                    started.set_result,
+                    VllmEngine.start(self._model, self.served_name, self._settings),
+                )
             except BaseException as error:
                 loop.call_soon_threadsafe(started.set_exception, error)
             self._released.wait()
@@ -208,6 +218,7 @@ class EngineHost:
         """Ends the engine's processes, also while they are still starting."""
         if self._engine is not None:
             self._engine.stop()
+            self._engine = None
         for child in multiprocessing.active_children():
             child.kill()
         self._released.set()

@@ -1,11 +1,15 @@
 """Log-probabilities of texts, and of what may come next.
 
-The same text gets the same figures in whatever order and company it comes. Two things would break
-that: reading a prefix from the cache (vLLM then reports no logprobs for it, or others), so scored
-prompts are always read whole; and sums that depend on which rows share a matrix product. On a CPU
-the second does not happen: the bfloat16 kernels treat each row alone (`tests/generation` shows it
-beside running chats). On CUDA it does, in the last digits, unless the engine is started with
-`VLLM_BATCH_INVARIANT=1`, which slows all decoding down.
+The same text gets the same figures in whatever order and company it comes. What would break that:
+
+* Prefixes read from the cache: vLLM reports no logprobs for them, so scored prompts are read whole.
+* Prompts read in pieces, cut where the company in the step leaves room: up to 0.3 nats a token in
+  bfloat16. A CPU's engine is set up to read every prompt in one piece (`vllm_arguments.py`).
+* Sums that depend on which rows share a matrix product. A CPU's kernels treat each row alone, also
+  beside running chats: `tests/generation/test_scoring.py` compares bit by bit.
+
+On CUDA neither of the last two holds, and figures may differ in their last digits, unless the
+service is started with `VLLM_BATCH_INVARIANT=1`, which slows all decoding down.
 """
 
 import asyncio

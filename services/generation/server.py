@@ -51,7 +51,6 @@ async def main() -> None:
             await asyncio.wait({engine, signalled}, return_when=asyncio.FIRST_COMPLETED)
             if engine.done():
                 await asyncio.sleep(_GRACE_SECONDS)
-                engine.result()  # raises what kept it from starting
                 raise SystemExit(1)
     finally:
         host.stop()

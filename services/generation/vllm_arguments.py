@@ -12,6 +12,7 @@ from services.generation.settings import EngineSettings
 
 _GIB = 1 << 30
 _CPU_KV_CACHE_GIB = 1.0
+_CPU_RUNNING = 128
 _FULL_WINDOWS = 16
 """Completions of the longest kind that the KV cache of a CPU shall hold at once."""
 
@@ -59,8 +60,16 @@ def engine_args(
         # Compiling a small model takes longer than it saves, and adapters rule it out anyway.
         arguments["enforce_eager"] = True
         arguments["worker_cls"] = "services.generation.vllm_cpu_worker.CpuWorker"
-        if settings.max_model_len is None:
-            arguments["max_model_len"] = _context_window(model, kv_cache_bytes)
+        window = settings.max_model_len or _context_window(model, kv_cache_bytes)
+        running = settings.max_running or _CPU_RUNNING
+        # Prompts are read in one piece: split where the company of the step leaves room, their
+        # logprobs would depend on that company (`scoring.py`). The longest fits beside all others.
+        arguments |= {
+            "max_model_len": window,
+            "max_num_seqs": running,
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": window + running,
+        }
     return AsyncEngineArgs(**(arguments | settings.engine_args))
 
 

@@ -3,17 +3,21 @@
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from vllm.exceptions import GracefulHTTPError, VLLMClientError
 from vllm.outputs import RequestOutput
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 from vllm.v1.engine.output_processor import RequestOutputCollector
 
 from services.generation import telemetry, vllm_outputs
-from services.generation.engine import EngineDead, EngineFailed, QueueFull, Step, Usage
+from services.generation.engine import EngineDead, EngineFailed, Step, Usage
 from services.runtime.errors import InvalidArgument, ServiceError
 
-VLLM_ERRORS = (EngineDeadError, EngineGenerateError, VLLMClientError, GracefulHTTPError)
+try:
+    from vllm.exceptions import VLLMClientError
+except ImportError:  # before 0.30 or so
+    VLLMClientError = ValueError
+
+VLLM_ERRORS = (EngineDeadError, EngineGenerateError, VLLMClientError)
 
 
 class VllmCompletion:
@@ -136,9 +140,7 @@ def as_service_error(error: Exception) -> ServiceError:
     cause = error.__cause__ if isinstance(error, EngineGenerateError) else error
     if isinstance(cause, EngineDeadError):
         return EngineDead()
-    if isinstance(cause, GracefulHTTPError):
-        return QueueFull()
     if isinstance(cause, VLLMClientError):
         field = getattr(cause, "parameter", None) or ""
         return InvalidArgument(f"the engine refused the request{field and f': {field}'}")
-    return EngineFailed("the engine could not finish the request")
+    return EngineFailed()

@@ -212,7 +212,7 @@ class VllmEngine:
     def _admit(self, completions: int) -> None:
         if self._llm.errored:
             raise EngineDead
-        unfinished = self._llm.get_num_unfinished_requests()
+        unfinished = self._llm.output_processor.get_num_unfinished_requests()
         if unfinished + completions > self.max_running + self.max_waiting:
             raise QueueFull(max_running_count=self.max_running, max_waiting_count=self.max_waiting)
 

@@ -7,6 +7,7 @@ from vllm.outputs import CompletionOutput, RequestOutput
 
 from services.generation.engine import (
     Delta,
+    EngineFailed,
     FinishReason,
     TokenLogprob,
     TokenProbability,
@@ -20,8 +21,14 @@ _FINISH_REASONS = {
 
 
 def to_delta(output: CompletionOutput, *, include_text: bool) -> Delta:
-    """What one completion gained."""
+    """What one completion gained.
+
+    Raises:
+        EngineFailed: The engine gave it up.
+    """
     reason = output.stop_reason
+    if output.finish_reason and output.finish_reason not in _FINISH_REASONS:
+        raise EngineFailed
     return Delta(
         index=output.index,
         token_ids=output.token_ids,

@@ -6,6 +6,9 @@ from vllm.sampling_params import SamplingParams as VllmSamplingParams
 from services.generation.engine import CompletionRequest
 from services.generation.sampling import Structure, StructureKind
 
+_HAS_INTERVAL = "stream_interval" in VllmSamplingParams.__struct_fields__
+"""Older versions send every step by itself, whatever a request wishes."""
+
 
 def to_vllm(request: CompletionRequest, max_tokens: int) -> VllmSamplingParams:
     """A request's wishes in vLLM's words.
@@ -15,6 +18,7 @@ def to_vllm(request: CompletionRequest, max_tokens: int) -> VllmSamplingParams:
         max_tokens: Most tokens to decode.
     """
     params = request.sampling
+    interval = {"stream_interval": request.stream_interval} if _HAS_INTERVAL else {}
     return VllmSamplingParams(
         n=params.n,
         temperature=params.temperature,
@@ -41,9 +45,9 @@ def to_vllm(request: CompletionRequest, max_tokens: int) -> VllmSamplingParams:
         detokenize=request.include_text or bool(params.stop),
         structured_outputs=_structure(params.structure) if params.structure else None,
         output_kind=RequestOutputKind.DELTA,
-        stream_interval=request.stream_interval,
         skip_reading_prefix_cache=None if request.read_prefix_cache else True,
         skip_clone=True,
+        **interval,
     )
 
 

@@ -13,7 +13,6 @@ import inspect
 import logging
 import re
 import time
-import traceback
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -141,7 +140,7 @@ async def _answer(
     deadlines.begin(default_seconds if callers_seconds is None else callers_seconds)
 
     started = time.perf_counter()
-    code = grpc.StatusCode.CANCELLED  # holds unless the body returns or raises
+    code = grpc.StatusCode.CANCELLED  # of a unary call whose caller has gone
     failed: status_pb2.Status | None = None
     reason: dict[str, str] = {}
     running = telemetry.RPC_RUNNING.labels(service, name)
@@ -171,9 +170,11 @@ async def _answer(
         except (KeyboardInterrupt, SystemExit):
             raise
         except asyncio.CancelledError:
-            if context.time_remaining() == 0:  # gRPC cancels a call whose deadline has passed
-                code = grpc.StatusCode.DEADLINE_EXCEEDED
+            code = _code_of_gone(context)
             raise
+        except grpc.aio.InternalError as error:  # how a write fails once the caller has gone
+            code = _code_of_gone(context)
+            raise asyncio.CancelledError from error
         except BaseException as error:  # a panic of a library in Rust is no Exception
             if isinstance(error, TimeoutError) and limit.expired():
                 late = DeadlineExceeded(
@@ -181,7 +182,7 @@ async def _answer(
                 )
                 failed = status.to_status(late, request_id)
             else:
-                _log_fault(error)
+                logs.fault(logger, "call failed", error)
                 failed = status.to_status(ServiceError("internal error"), request_id)
         finally:
             if failed is not None:
@@ -205,15 +206,13 @@ async def _answer(
         (channels.REQUEST_ID_KEY, request_id),
         (status.STATUS_KEY, failed.SerializeToString()),
     )
-    return await context.abort(code, failed.message, trailers)
+    try:
+        return await context.abort(code, failed.message, trailers)
+    except grpc.aio.InternalError as error:
+        raise asyncio.CancelledError from error
 
 
-def _log_fault(error: BaseException) -> None:
-    """Says what broke and where. The message may quote what the person wrote, so it is left out."""
-    logger.error(
-        "call failed",
-        extra={
-            "error_type": type(error).__qualname__,
-            "stack": traceback.format_tb(error.__traceback__),
-        },
-    )
+def _code_of_gone(context: Context) -> grpc.StatusCode:
+    """What a caller that has gone saw: gRPC ends a call whose deadline has passed by itself."""
+    late = context.time_remaining() == 0
+    return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED

@@ -33,11 +33,22 @@ def configure(service: str, level: int = logging.INFO) -> None:
     logging.captureWarnings(True)
 
 
+def fault(logger: logging.Logger, message: str, error: BaseException) -> None:
+    """Logs what broke and where. The error's message may quote people, so it is left out."""
+    logger.error(
+        message,
+        extra={
+            "error_type": type(error).__qualname__,
+            "stack": traceback.format_tb(error.__traceback__),
+        },
+    )
+
+
 class _Formatter(JsonFormatter):
     def formatException(  # noqa: N802 - logging names it
         self, ei: tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
     ) -> str:
-        """What broke and where, of a library's log call as well. Messages may quote user text."""
+        """The same for what libraries log."""
         kind, _, place = ei
         return "".join(traceback.format_tb(place)) + (kind.__qualname__ if kind else "")
 

@@ -111,7 +111,12 @@ def run(service: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Runs a service's `main` with logs and traces set up; ends the process when it returns."""
     logs.configure(service)
     tracing.configure(service)
-    uvloop.run(main())
+
+    async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(_log_stray_fault)
+        await main()
+
+    uvloop.run(watched())
 
 
 async def until_signalled() -> None:
@@ -121,6 +126,14 @@ async def until_signalled() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled.set)
     await signalled.wait()
+
+
+def _log_stray_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An error that nobody awaited. asyncio's own line would quote it."""
+    if isinstance(error := context.get("exception"), BaseException):
+        logs.fault(logger, "task failed", error)
+    else:
+        logger.error("event loop fault", extra={"cause": context.get("message")})
 
 
 def _bind(server: grpc.aio.Server, settings: ServerSettings) -> int:

@@ -28,7 +28,7 @@ ChatMessage = dict[str, Any]
 RESERVED_OPTIONS = frozenset({"messages", "tools", "add_generation_prompt", "chat_template"})
 """Variables that rendering sets itself."""
 
-_MOST_CHARACTERS = 64 << 20
+_MOST_CHARACTERS = 16 << 20
 
 _FINAL = "CONTINUE_FINAL_MESSAGE_TAG "
 """Marks where the final message ends; transformers' own mark, in case a template knows it."""

@@ -43,15 +43,23 @@ class Limits:
         """
         _check_count(len(texts), field, most)
         text_bytes = sum(len(text.encode()) for text in texts)
+        self.check_bytes(text_bytes, field)
+        return text_bytes
+
+    def check_bytes(self, text_bytes: int, field: str) -> None:
+        """Refuses too many bytes.
+
+        Raises:
+            TextTooLarge: There are.
+        """
         if text_bytes > self.max_text_bytes:
             raise TextTooLarge(
                 f"{field} has {text_bytes} bytes of text, but one request may have at most "
-                f"{self.max_text_bytes}; divide it",
+                f"{self.max_text_bytes}; send less at once",
                 field=field,
                 text_bytes=text_bytes,
                 max_text_bytes=self.max_text_bytes,
             )
-        return text_bytes
 
     def check_sequences(self, lengths: Sequence[int], field: str) -> None:
         """Refuses too many sequences, or too many ids in all of them together.
@@ -64,7 +72,7 @@ class Limits:
         if (token_ids := sum(lengths)) > self.max_token_ids:
             raise TooManyTokenIds(
                 f"{field} has {token_ids} ids, but one request may have at most "
-                f"{self.max_token_ids}; divide it",
+                f"{self.max_token_ids}; send less at once",
                 field=field,
                 token_ids=token_ids,
                 max_token_ids=self.max_token_ids,

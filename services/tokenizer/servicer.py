@@ -9,7 +9,7 @@ from google.protobuf import struct_pb2
 from damso.tokenizer.v1 import tokenizer_pb2 as pb
 from damso.tokenizer.v1 import tokenizer_pb2_grpc
 from damso.type.v1 import message_pb2
-from services.runtime import pages
+from services.runtime import deadlines, pages
 from services.runtime.calls import Context
 from services.runtime.errors import InvalidArgument
 from services.tokenizer import prompts, telemetry
@@ -20,11 +20,9 @@ from services.tokenizer.workers import Workers
 
 Response = TypeVar("Response")
 
-_LIGHT_BYTES = 1024
-"""Texts up to here are encoded on the event loop: it takes less time than to wake a thread."""
-
-_LIGHT_IDS = 1024
-"""The same for decoding."""
+# Up to here work stays on the event loop: it takes 0.1 ms or less, and a thread adds 0.04 ms.
+_LIGHT_BYTES = 256
+_LIGHT_IDS = 256
 
 _ROLES = {
     message_pb2.ROLE_SYSTEM: "system",
@@ -59,10 +57,11 @@ class TokenizerServicer(tokenizer_pb2_grpc.TokenizerServiceServicer):
         size = self._limits.check_texts(texts, "texts")
 
         def encode() -> pb.EncodeResponse:
-            if not request.include_spans:
-                encoded = tokenizer.encode(texts, add_special_tokens)
-                return pb.EncodeResponse(encodings=[pb.Encoding(token_ids=ids) for ids in encoded])
             response = pb.EncodeResponse()
+            if not request.include_spans:
+                for token_ids in tokenizer.encode(texts, add_special_tokens):
+                    response.encodings.add(token_ids=token_ids)  # half the time of a constructor
+                return response
             for encoding in tokenizer.encode_with_spans(texts, add_special_tokens):
                 response.encodings.add(
                     token_ids=encoding.token_ids,
@@ -108,22 +107,21 @@ class TokenizerServicer(tokenizer_pb2_grpc.TokenizerServiceServicer):
     ) -> pb.RenderChatResponse:
         model = self._registry.get(request.model)
         contents = [message.content for message in request.messages]
-        size = self._limits.check_texts(contents, "messages", MOST_MESSAGES)
+        self._limits.check_texts(contents, "messages", MOST_MESSAGES)
+        self._limits.check_bytes(sum(tool.ByteSize() for tool in request.tools), "tools")
+        self._limits.check_bytes(request.template_options.ByteSize(), "template_options")
         chat = _chat(request)
+        max_seconds = deadlines.budget_seconds(self._max_render_seconds)
 
         def render() -> pb.RenderChatResponse:
-            prompt = prompts.render_chat(
-                chat, model.chat_template, model.tokenizer, self._max_render_seconds
-            )
+            prompt = prompts.render_chat(chat, model.chat_template, model.tokenizer, max_seconds)
             return pb.RenderChatResponse(
                 prompt_token_ids=prompt.token_ids,
                 prompt=prompt.text,
                 dropped_message_indexes=prompt.dropped_message_indexes,
             )
 
-        # Where the caller sends tools or options, what the template makes of them is not known.
-        light = size <= _LIGHT_BYTES and not chat.tools and not chat.template_options
-        response = await self._run(render, light=light)
+        response = await self._workers.run(render)  # a template may take any time
         telemetry.ENCODED.inc(len(response.prompt_token_ids))
         return response
 

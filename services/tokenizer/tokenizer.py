@@ -44,6 +44,11 @@ class Tokenizer:
     Args:
         backend: Neither truncates nor pads; not changed afterwards.
         named_tokens: Special tokens by transformers' names, such as `bos_token`.
+
+    Attributes:
+        vocabulary_size: The number of ids, added tokens included.
+        special_tokens: By id.
+        hash: SHA-256 in hexadecimal of the tokenizer's serialisation.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, named_tokens: dict[str, str]) -> None:

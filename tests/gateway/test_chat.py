@@ -1,17 +1,15 @@
 import grpc
 import pytest
 from damso.chat.v1 import chat_pb2 as pb
+from damso.tokenizer.v1 import tokenizer_pb2
+from damso.tokenizer.v1.tokenizer_pb2_grpc import TokenizerServiceStub
 from damso.type.v1 import message_pb2, sampling_pb2
 
 from services.runtime.status import error_info
-from tests.gateway.gateways import events_of, kinds, text_of
+from tests.conftest import MODEL_NAME
+from tests.gateway.gateways import ANSWER, events_of, kinds, saying, text_of
 
-COUNT = "0 1 2 3 4 5 6 7 8 9 "
-
-
-@pytest.fixture(autouse=True)
-def _fast(words):
-    words.let_all_out()
+COUNT = ANSWER
 
 
 async def refused(call):
@@ -28,22 +26,20 @@ async def test_a_turn_begins_renders_streams_and_finishes(gateway):
     assert kinds(events[:2]) == ["started", "rendered"]
     assert started.started.user_message.content == "Count!"
     assert started.started.message.state == pb.ChatMessage.STATE_RUNNING
-    assert rendered.rendered.context_window_tokens == 1000
+    assert rendered.rendered.context_window_tokens == 2048
     assert rendered.rendered.prompt == ""
     assert text_of(deltas) == COUNT
     assert [event.offset for event in events] == sorted({event.offset for event in events})
     message = finished.finished.message
     assert (message.content, message.state) == (COUNT, pb.ChatMessage.STATE_COMPLETE)
-    assert message.model == "counting"
+    assert message.model == MODEL_NAME
     assert message.usage.prompt_tokens == rendered.rendered.prompt_tokens
-    assert message.usage.completion_tokens == 10
+    assert message.usage.completion_tokens > 10
     assert await gateway.messages(conversation) == [started.started.user_message, message]
 
 
 async def test_the_rendered_prompt_is_sent_where_it_is_asked_for(gateway):
-    conversation = await gateway.conversation(
-        settings=pb.ChatSettings(system_prompt="You count.")
-    )
+    conversation = await gateway.conversation(settings=pb.ChatSettings(system_prompt="You count."))
     request = pb.SendMessageRequest(
         conversation_id=conversation.id,
         content="How many?",
@@ -115,7 +111,7 @@ async def test_the_branch_that_is_shown_goes_on_below_the_chosen_message(gateway
     assert [m.content for m in await gateway.messages(conversation)] == ["one", COUNT, "two", COUNT]
 
 
-async def test_the_model_is_given_the_branch_and_no_other_messages(gateway, words):
+async def test_the_model_is_given_the_branch_and_no_other_messages(gateway):
     conversation = await gateway.conversation()
     first = await gateway.ask(conversation, "AAA")
     await gateway.ask(conversation, "BBB")
@@ -129,7 +125,6 @@ async def test_the_model_is_given_the_branch_and_no_other_messages(gateway, word
     prompt = events[1].rendered.prompt
     assert prompt.index("AAA") < prompt.index(COUNT.strip()) < prompt.index("CCC")
     assert "BBB" not in prompt
-    assert len(words.requests[-1].prompt.token_ids.token_ids) == events[1].rendered.prompt_tokens
 
 
 async def test_two_messages_sent_at_once_under_one_parent_are_both_kept(gateway):
@@ -163,27 +158,33 @@ async def test_a_repeated_request_id_attaches_to_the_first_turn(gateway):
     assert len(await gateway.messages(conversation)) == 2
 
 
-async def test_settings_of_a_message_stand_above_those_of_its_conversation(gateway, words):
-    settings = pb.ChatSettings(sampling=sampling_pb2.SamplingParams(temperature=1.5, seed=2**40))
+async def test_settings_of_a_message_stand_above_those_of_its_conversation(gateway):
+    conversation = await gateway.conversation(settings=saying("of the conversation"))
+    assert (await gateway.ask(conversation, "a")).content == "of the conversation"
+    own = await gateway.ask(conversation, "b", settings=saying("of the message"))
+    assert own.content == "of the message"
+    assert (await gateway.ask(conversation, "c")).content == "of the conversation"
+
+
+async def test_settings_are_kept_as_they_were_given(gateway):
+    sampling = sampling_pb2.SamplingParams(
+        temperature=1.5, seed=2**60, stop=["\n", "끝"], logit_bias={5: -1.5}, regex="a+"
+    )
+    settings = pb.ChatSettings(model="any", system_prompt="짧게!", sampling=sampling)
     conversation = await gateway.conversation(settings=settings)
-    await gateway.ask(conversation, "a")
-    assert words.requests[-1].sampling.temperature == 1.5
-    assert words.requests[-1].sampling.seed == 2**40
-    assert words.requests[-1].sampling.top_p == 0.9  # the chat's own default
-    own = pb.ChatSettings(sampling=sampling_pb2.SamplingParams(max_tokens=3, stop=["5"]))
-    answer = await gateway.ask(conversation, "b", settings=own)
-    assert words.requests[-1].sampling.temperature == 0.2
-    assert answer.content == "0 1 2 "
+    request = pb.GetConversationRequest(conversation_id=conversation.id)
+    kept = (await gateway.chat.GetConversation(request, timeout=5)).conversation
+    assert kept.settings == settings
 
 
 async def test_old_rounds_are_left_out_to_fit_and_said_so(gateway):
     conversation = await gateway.conversation()
     for _ in range(3):
-        await gateway.ask(conversation, "word " * 250)
+        await gateway.ask(conversation, "word " * 500)
     old = await gateway.messages(conversation)
-    request = pb.SendMessageRequest(conversation_id=conversation.id, content="word " * 250)
+    request = pb.SendMessageRequest(conversation_id=conversation.id, content="word " * 500)
     events = await events_of(gateway.chat.SendMessage(request, timeout=30))
-    assert events[1].rendered.prompt_tokens <= 750  # a quarter is left for the answer
+    assert events[1].rendered.prompt_tokens <= 2048 - 512  # which is left for the answer
     assert list(events[1].rendered.dropped_message_ids) == [message.id for message in old[:4]]
 
 
@@ -224,7 +225,7 @@ async def test_a_bad_message_is_refused_by_its_field(gateway, fields, reason, fi
         ({"temperature": float("nan")}, "temperature"),
         ({"top_p": 0}, "top_p"),
         ({"max_tokens": 0}, "max_tokens"),
-        ({"max_tokens": 1000}, "max_tokens"),
+        ({"max_tokens": 2048}, "max_tokens"),
         ({"n": 2}, "n"),
         ({"logprobs": 0}, "logprobs"),
     ],
@@ -272,25 +273,15 @@ async def test_a_message_follows_answers_of_its_own_conversation_only(gateway):
         assert error_info(error).reason == reason
 
 
-async def test_nothing_follows_an_answer_that_is_still_being_made(gateway, words):
-    words._free = False
+async def test_nothing_follows_an_answer_that_is_still_being_made(gateway):
     conversation = await gateway.conversation()
-    request = pb.SendMessageRequest(
-        conversation_id=conversation.id,
-        content="x",
-        settings=pb.ChatSettings(sampling=sampling_pb2.SamplingParams(max_tokens=2000 - 1001)),
-    )
-    call = gateway.chat.SendMessage(request, timeout=30)
-    await words.until_running(1)
-    error = await refused(
-        gateway.chat.SendMessage(
-            pb.SendMessageRequest(conversation_id=conversation.id, content="y"), timeout=30
-        )
-    )
+    turn = await gateway.begin(conversation)
+    request = pb.SendMessageRequest(conversation_id=conversation.id, content="y")
+    error = await refused(gateway.chat.SendMessage(request, timeout=30))
     assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert error_info(error).reason == "PARENT_RUNNING"
-    call.cancel()
-    await words.until_running(0)
+    turn.call.cancel()
+    assert (await gateway.stored(turn.id)).state == pb.ChatMessage.STATE_STOPPED
 
 
 async def test_only_user_messages_are_edited_and_only_answers_are_stopped(gateway):
@@ -302,21 +293,28 @@ async def test_only_user_messages_are_edited_and_only_answers_are_stopped(gatewa
     assert error_info(await refused(gateway.chat.StopTurn(stop))).reason == "ROLE_MISMATCH"
 
 
-async def test_text_of_every_script_comes_back_as_it_was(gateway, words):
-    words.word = "가나다🙂é‮{}"
-    conversation = await gateway.conversation()
+async def test_text_of_every_script_comes_back_as_it_was(gateway):
+    said = "가나다 🙂 é ‮שלום‬ 漢字"
+    conversation = await gateway.conversation(settings=saying(said))
     text = "안녕 👩‍👩‍👧 e\u0301 \u202eright-to-left שלום\u202c \u200b"
-    answer = await gateway.ask(conversation, text)
+    request = pb.SendMessageRequest(conversation_id=conversation.id, content=text)
+    events = await events_of(gateway.chat.SendMessage(request, timeout=30))
     question, kept = await gateway.messages(conversation)
     assert question.content == text
     assert question.role == message_pb2.ROLE_USER
-    assert kept.content == answer.content == "".join(f"가나다🙂é‮{n} " for n in range(10))
+    assert kept.content == text_of(events) == said
 
 
-async def test_nul_in_an_answer_is_shown_as_a_replacement_character(gateway, words):
-    words.word = "\0"
-    answer = await gateway.ask(await gateway.conversation(), "x")
-    assert answer.content == "\ufffd " * 10
+async def test_nul_in_an_answer_is_shown_as_a_replacement_character(gateway):
+    stub = TokenizerServiceStub(gateway.channel)
+    encoded = await stub.Encode(tokenizer_pb2.EncodeRequest(texts=["\0"]), timeout=5)
+    nul = encoded.encodings[0].token_ids[0]
+    sampling = sampling_pb2.SamplingParams(
+        max_tokens=2, logit_bias={nul: 100}, temperature=0, ignore_eos=True
+    )
+    conversation = await gateway.conversation(settings=pb.ChatSettings(sampling=sampling))
+    answer = await gateway.ask(conversation, "x")
+    assert answer.content == "\ufffd\ufffd"
     assert answer.state == pb.ChatMessage.STATE_COMPLETE
 
 
@@ -361,21 +359,14 @@ async def test_conversations_are_listed_the_most_recently_changed_first(gateway)
     assert titles == ["changed", "number 4", "number 3", "number 2", "number 0"]
 
 
-async def test_a_deleted_conversation_is_gone_and_its_turns_stop(gateway, words):
-    words._free = False
+async def test_a_deleted_conversation_is_gone_and_its_turns_stop(gateway):
     conversation = await gateway.conversation()
-    request = pb.SendMessageRequest(
-        conversation_id=conversation.id,
-        content="x",
-        settings=pb.ChatSettings(sampling=sampling_pb2.SamplingParams(max_tokens=999)),
-    )
-    call = gateway.chat.SendMessage(request, timeout=30)
-    await words.until_running(1)
+    turn = await gateway.begin(conversation)
     await gateway.chat.DeleteConversation(
         pb.DeleteConversationRequest(conversation_id=conversation.id), timeout=5
     )
-    await words.until_running(0)
-    assert error_info(await refused(call)).reason == "MESSAGE_NOT_FOUND"
+    assert error_info(await refused(turn.call)).reason == "MESSAGE_NOT_FOUND"
+    await gateway.until_idle()
     get = pb.GetConversationRequest(conversation_id=conversation.id)
     error = await refused(gateway.chat.GetConversation(get, timeout=5))
     assert error.code() is grpc.StatusCode.NOT_FOUND
@@ -408,9 +399,7 @@ async def test_titles_and_settings_are_checked_wherever_they_come(gateway):
         ),
         (
             gateway.chat.CreateConversation(
-                pb.CreateConversationRequest(
-                    settings=pb.ChatSettings(system_prompt="x" * 100_001)
-                )
+                pb.CreateConversationRequest(settings=pb.ChatSettings(system_prompt="x" * 100_001))
             ),
             "settings.system_prompt",
         ),
@@ -420,7 +409,7 @@ async def test_titles_and_settings_are_checked_wherever_they_come(gateway):
         assert error_info(error).metadata["field"] == field
 
 
-async def test_a_model_that_loads_or_is_unknown_is_named_before_anything_is_kept(gateway, words):
+async def test_an_unknown_model_is_named_before_anything_is_kept(gateway):
     conversation = await gateway.conversation()
     unknown = pb.SendMessageRequest(
         conversation_id=conversation.id,

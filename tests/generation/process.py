@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,10 +39,11 @@ class Running:
     process: "subprocess.Popen[bytes] | None" = None
     log: Path | None = None
 
-    @property
-    def telemetry_url(self) -> str:
+    def series(self) -> str:
+        """Its `/metrics`."""
         host, port = self.address.rsplit(":", 1)
-        return f"http://{host}:{int(port) + 1000}/metrics"
+        with urllib.request.urlopen(f"http://{host}:{int(port) + 1000}/metrics") as answer:
+            return answer.read().decode()
 
     def models(self) -> list[pb.Model]:
         with grpc.insecure_channel(self.address) as channel:

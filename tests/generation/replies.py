@@ -4,9 +4,7 @@ from collections.abc import Iterable
 
 from damso.generation.v1 import generation_pb2 as pb
 
-FRANCE = (
-    "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
-)
+FRANCE = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
 
 
 def text(responses: Iterable[pb.GenerateResponse], index: int = 0) -> str:
@@ -25,6 +23,4 @@ def last_delta(responses: Iterable[pb.GenerateResponse], index: int = 0) -> pb.D
 
 
 def _deltas(responses: Iterable[pb.GenerateResponse], index: int) -> list[pb.Delta]:
-    return [
-        delta for response in responses for delta in response.deltas if delta.index == index
-    ]
+    return [delta for response in responses for delta in response.deltas if delta.index == index]

@@ -1,7 +1,7 @@
 """`Generate` and what describes the models, through the service's door."""
 
+import asyncio
 import math
-import urllib.request
 
 import grpc.aio
 import pytest
@@ -150,12 +150,17 @@ async def test_a_structure_is_kept(complete, structure, pattern):
 
 @pytest.mark.parametrize(
     "wanted",
-    ["안녕하세요, 반갑습니다!", "한글🎉끝", "👩‍👩‍👧‍👦 가족", "각", "\u1112\u1161\u11ab 조합형", "नमस्ते"],
+    [
+        "안녕하세요, 반갑습니다!",
+        "한글🎉끝",
+        "👩‍👩‍👧‍👦 가족",
+        "각",
+        "\u1112\u1161\u11ab 조합형",
+        "नमस्ते",
+    ],
 )
 async def test_no_delta_ever_has_half_a_character(complete, wanted):
-    responses = await complete(
-        FRANCE, temperature=0, max_tokens=100, choices={"choices": [wanted]}
-    )
+    responses = await complete(FRANCE, temperature=0, max_tokens=100, choices={"choices": [wanted]})
     assert len(token_ids(responses)) > len(wanted.split())
     assert all("\ufffd" not in delta.text for r in responses for delta in r.deltas)
     assert text(responses) == wanted
@@ -165,9 +170,7 @@ async def test_a_character_cut_off_by_the_end_is_not_sent(complete):
     whole = await complete(FRANCE, temperature=0, max_tokens=100, choices={"choices": ["뷁뷁"]})
     count = len(token_ids(whole)) - 1
     for most in range(1, count):
-        cut = await complete(
-            FRANCE, temperature=0, max_tokens=most, choices={"choices": ["뷁뷁"]}
-        )
+        cut = await complete(FRANCE, temperature=0, max_tokens=most, choices={"choices": ["뷁뷁"]})
         assert text(cut) in ("", "뷁")
 
 
@@ -279,8 +282,7 @@ async def test_the_base_model_is_described(generation):
 
 async def test_both_our_series_and_those_of_vllm_are_served(service, complete):
     await complete(FRANCE, temperature=0, max_tokens=4)
-    with urllib.request.urlopen(service.telemetry_url) as answer:
-        series = answer.read().decode()
+    series = await asyncio.to_thread(service.series)
     for name in (
         "damso_generation_time_to_first_token_seconds_count",
         "damso_generation_inter_token_latency_seconds_count",

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc.aio
+import hypothesis
 import pytest
 from tokenizers import Tokenizer as Backend
 
@@ -13,7 +14,20 @@ from services.tokenizer import loading, server
 from services.tokenizer.loading import LoadedTokenizer
 from services.tokenizer.settings import Settings
 from services.tokenizer.tokenizer import Tokenizer
+from services.tokenizer.vocabulary import Vocabulary
 from tests.tokenizer import throwaway
+
+# Tests share two cores with a model: how long an example takes says nothing. Fixtures are of the
+# session, whatever pytest's plugin for coroutines makes of them.
+hypothesis.settings.register_profile(
+    "unhurried",
+    deadline=None,
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ],
+)
+hypothesis.settings.load_profile("unhurried")
 
 DEFAULT_MODEL = Path(__file__).parents[2] / "var/models/SmolLM2-135M-Instruct"
 
@@ -49,6 +63,12 @@ def backend(request: pytest.FixtureRequest, loaded: dict[str, LoadedTokenizer]) 
 def tokenizer(backend: Backend) -> Tokenizer:
     """Ours of each kind."""
     return Tokenizer(backend, {})
+
+
+@pytest.fixture(scope="session")
+def vocabulary(backend: Backend) -> Vocabulary:
+    """Its tokens."""
+    return Vocabulary(backend)
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def chat(*contents: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("template", templates.ALL.values(), ids=templates.ALL)
 @pytest.mark.parametrize("add_generation_prompt", [True, False])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(contents=st.lists(texts, min_size=1, max_size=6))
 def test_prompts_are_those_of_transformers(template, add_generation_prompt, contents):
     for lead in ([], [{"role": "system", "content": contents[0]}]):

@@ -1,21 +1,36 @@
 """services/tokenizer/decode_stream.py: the deltas are the text, and no more than half of one."""
 
+import json
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders
 
 from services.tokenizer.tokenizer import Tokenizer
+from services.tokenizer.vocabulary import Vocabulary
 from tests.tokenizer import throwaway
 from tests.tokenizer.texts import HARD_TEXTS, texts
 
-many = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+many = settings(max_examples=150)
 splits = st.lists(st.integers(1, 7), max_size=40)
+
+BYTE_LEVEL = Vocabulary(throwaway.byte_level())
+LOOSE_BYTES = [
+    id_
+    for id_ in range(BYTE_LEVEL.size)
+    if BYTE_LEVEL.bytes_of(id_) in {bytes([byte]) for byte in range(0x80, 0x100)}
+]
+"""Byte-level tokens of one byte each that is no character by itself."""
+
+_SENTENCEPIECE = throwaway.sentencepiece()
+BYTES_AND_WORDS = [
+    *_SENTENCEPIECE.encode("the 담소 ").ids,
+    *[_SENTENCEPIECE.token_to_id(f"<0x{byte:02X}>") for byte in b"\xea\xb0\x80\xff"],
+]
+"""Tokens of words, and of the bytes of `가` and of none."""
 
 
 def deltas(
@@ -33,12 +48,14 @@ def deltas(
 
 @many
 @given(text=texts, sizes=splits, skip=st.booleans())
-def test_deltas_of_an_encoded_text_are_its_decoding(tokenizer, backend, text, sizes, skip):
+def test_deltas_of_an_encoded_text_are_its_decoding(
+    tokenizer, backend, vocabulary, text, sizes, skip
+):
     ids = tokenizer.encode([text], add_special_tokens=True)[0]
     parts = deltas(tokenizer, ids, sizes, skip)
     assert "".join(parts) == backend.decode(ids, skip_special_tokens=skip)
     # SmolLM2 has no tokens for some bytes, which only characters of unassigned planes have.
-    pieces = b"".join(map(tokenizer._vocabulary.bytes_of, ids))
+    pieces = b"".join(map(vocabulary.bytes_of, ids))
     if "\ufffd" not in text and pieces == text.encode():
         assert not any("\ufffd" in part for part in parts)
 
@@ -54,9 +71,7 @@ def test_deltas_of_any_ids_are_their_decoding(tokenizer, backend, data, sizes, s
 @given(data=st.data())
 def test_broken_bytes_are_shown_as_the_library_shows_them(data):
     tokenizer = throwaway_of("byte_level")
-    alphabet = [tokenizer._vocabulary.bytes_of(id_) for id_ in range(tokenizer.vocabulary_size)]
-    single = [id_ for id_, piece in enumerate(alphabet) if len(piece) == 1 and piece[0] >= 0x80]
-    ids = data.draw(st.lists(st.sampled_from(single), max_size=30))
+    ids = data.draw(st.lists(st.sampled_from(LOOSE_BYTES), max_size=30))
     assert "".join(deltas(tokenizer, ids, [])) == tokenizer.decode([ids], True)[0]
 
 
@@ -64,9 +79,7 @@ def test_broken_bytes_are_shown_as_the_library_shows_them(data):
 @given(data=st.data())
 def test_runs_of_byte_tokens_are_shown_as_the_library_shows_them(data):
     tokenizer = throwaway_of("sentencepiece")
-    words = tokenizer.encode(["the 담소 "], add_special_tokens=False)[0]
-    byte_ids = [tokenizer._backend.token_to_id(f"<0x{byte:02X}>") for byte in b"\xea\xb0\x80\xff"]
-    ids = data.draw(st.lists(st.sampled_from([*byte_ids, *words]), max_size=30))
+    ids = data.draw(st.lists(st.sampled_from(BYTES_AND_WORDS), max_size=30))
     assert "".join(deltas(tokenizer, ids, [])) == tokenizer.decode([ids], True)[0]
 
 
@@ -142,8 +155,6 @@ def throwaway_of(kind: str, made: dict[str, Tokenizer] = {}) -> Tokenizer:  # no
 
 
 def _with_decoder(backend: Backend, decoder: decoders.Decoder | None) -> Backend:
-    import json
-
     written = json.loads(backend.to_str())
     written["decoder"] = None
     rebuilt = Backend.from_str(json.dumps(written))

@@ -164,7 +164,7 @@ async def test_messages_that_the_template_refuses_are_refused():
 async def test_a_template_that_does_not_end_holds_up_nobody_else():
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     async with serving(throwaway.loaded(throwaway.byte_level(), endless)) as stub:
-        request = pb.RenderChatRequest(messages=messages(("user", "a")), template_options={"x": 1})
+        request = pb.RenderChatRequest(messages=messages(("user", "a")))
         stuck = asyncio.ensure_future(
             refused(stub.RenderChat(request), invalid, "CHAT_TEMPLATE_REFUSED")
         )
@@ -208,9 +208,10 @@ async def test_tokenizers_are_listed_page_by_page(stub, loaded):
         if not token:
             break
     assert names == sorted(loaded)
-    everything = await stub.ListTokenizers(pb.ListTokenizersRequest())
-    assert len(everything.tokenizers) == len(loaded)
-    assert not everything.next_page_token
+    for size in (0, len(loaded)):
+        everything = await stub.ListTokenizers(pb.ListTokenizersRequest(page_size=size))
+        assert len(everything.tokenizers) == len(loaded)
+        assert not everything.next_page_token
 
 
 async def stream_of(*requests: pb.DecodeStreamRequest) -> AsyncIterator[pb.DecodeStreamRequest]:
@@ -328,6 +329,18 @@ TOO_MANY = ["a"] * 4097
             pb.RenderChatRequest(messages=[{"role": 2}], template_options={"tools": []}),
             "TEMPLATE_OPTION_RESERVED",
             "template_options.tools",
+        ),
+        (
+            "RenderChat",
+            pb.RenderChatRequest(messages=[{"role": 2}], tools=[{"x": "y" * 10**6}]),
+            "TEXT_TOO_LARGE",
+            "tools",
+        ),
+        (
+            "RenderChat",
+            pb.RenderChatRequest(messages=[{"role": 2}], template_options={"x": "y" * 10**6}),
+            "TEXT_TOO_LARGE",
+            "template_options",
         ),
         (
             "ListTokenizers",

@@ -4,16 +4,14 @@ import unicodedata
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from tokenizers import AddedToken
 
 from services.tokenizer.tokenizer import TokenIdOutOfRange, Tokenizer
 from tests.tokenizer import throwaway
 from tests.tokenizer.texts import HARD_TEXTS, texts
 
-many = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+many = settings(max_examples=100)
 BYTE_LEVEL = Tokenizer(throwaway.byte_level(), {})
 SENTENCEPIECE = Tokenizer(throwaway.sentencepiece(), {})
 
@@ -86,6 +84,14 @@ def test_special_tokens_written_in_the_text_have_their_own_bytes():
         (1, 11, b"<|im_end|>"),
         (11, 12, b"b"),
     ]
+
+
+def test_added_tokens_stand_for_their_own_text():
+    backend = throwaway.byte_level()
+    backend.add_tokens(["Ãx"])  # both characters also stand for bytes in byte-level tokens
+    found = spans(Tokenizer(backend, {}), "a Ãx")
+    assert (found[-1].start_byte, found[-1].end_byte) == (2, 5)
+    assert found[-1].token_bytes == "Ãx".encode()
 
 
 def test_where_the_text_is_normalised_spans_are_of_whole_characters():
