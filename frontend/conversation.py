@@ -42,19 +42,17 @@ class Rating(Enum):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to choose tokens and when to stop. The defaults are those of `SamplingParams`."""
+    """How to choose tokens and when to stop. None: what the gateway has as its default."""
 
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
     seed: int | None = None
-    """None: not repeatable."""
     max_tokens: int | None = None
-    """None: what the context window leaves."""
     stop: tuple[str, ...] = ()
     unshown: bytes = field(default=b"", repr=False)
     """What other clients set and the page does not show, serialized; kept as it came."""

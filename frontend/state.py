@@ -5,17 +5,27 @@ with the tab, and nothing in it is needed to show a conversation.
 """
 
 import uuid
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import RerunException
 
-from frontend.conversation import Failure, PromptRendered, Sampling, Settings
+from frontend.conversation import Failure, PromptRendered, Settings
+
+P = ParamSpec("P")
+Value = TypeVar("Value")
 
 _KEY = "damso"
 _CONVERSATION = "c"
 _LANGUAGE = "lang"
 _PROMPTS_KEPT = 50
+
+_interruptions: ContextVar[list[RerunException] | None] = ContextVar("interruptions", default=None)
+"""Clicks that arrived during the callback that runs; None outside callbacks."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +59,11 @@ Pending = Send | Regenerate | Edit
 class Session:
     """One tab."""
 
-    pending: Pending | None = None
-    """What was asked for and has not begun: the model loads, or another answer still runs."""
+    queue: list[Pending] = field(default_factory=list)
+    """What was asked for and has not begun: the model loads, or another answer still runs.
+
+    The box takes no further message while one waits; more come only from fast fingers.
+    """
 
     unsent: str = ""
     """What could not be sent, on its way back into the box."""
@@ -58,9 +71,7 @@ class Session:
     notice: Failure | None = None
     """What went wrong last."""
 
-    draft: Settings = field(
-        default_factory=lambda: Settings(sampling=Sampling(temperature=0.7, top_p=0.95))
-    )
+    draft: Settings = field(default_factory=Settings)
     """For a conversation that has not begun."""
 
     editing_message_id: str = ""
@@ -77,11 +88,64 @@ class Session:
     prompts: dict[str, PromptRendered] = field(default_factory=dict)
     """What the model was given, by the answer's id; the newest few."""
 
+    @property
+    def pending(self) -> Pending | None:
+        """What is to begin next."""
+        return self.queue[0] if self.queue else None
+
+    @property
+    def written(self) -> list[str]:
+        """The messages that wait to be sent."""
+        return [asked.content for asked in self.queue if isinstance(asked, Send)]
+
+    def ask(self, asked: Pending) -> None:
+        """Has something begin as soon as it can."""
+        self.notice = None
+        self.queue.append(asked)
+
+    def take_back(self) -> None:
+        """Puts what waits back into the box."""
+        self.unsent = "\n".join(self.written)
+        self.queue.clear()
+
     def keep_prompt(self, message_id: str, prompt: PromptRendered) -> None:
         """Remembers what the model was given for an answer."""
         self.prompts[message_id] = prompt
         while len(self.prompts) > _PROMPTS_KEPT:
             del self.prompts[next(iter(self.prompts))]
+
+
+def callback(action: Callable[P, None]) -> Callable[P, None]:
+    """A click's action that is done whole, whatever is clicked meanwhile.
+
+    Where the next click arrives while a callback touches Streamlit, Streamlit drops the rest of
+    that callback without a word. Here the callback goes on, and makes way when it is done.
+    """
+
+    @wraps(action)
+    def whole(*args: P.args, **kwargs: P.kwargs) -> None:
+        interruptions: list[RerunException] = []
+        token = _interruptions.set(interruptions)
+        try:
+            action(*args, **kwargs)
+        finally:
+            _interruptions.reset(token)
+        if interruptions:
+            raise interruptions[-1]
+
+    return whole
+
+
+def _touched(access: Callable[[], Value]) -> Value:
+    """What an access to Streamlit's state gives, also in a callback that is interrupted there."""
+    while True:
+        try:
+            return access()
+        except RerunException as interruption:
+            kept = _interruptions.get()
+            if kept is None:
+                raise
+            kept.append(interruption)
 
 
 def session() -> Session:
@@ -94,7 +158,7 @@ def session() -> Session:
 
 def widget(key: str) -> Any:
     """The value of a widget, for its callback; None where it is not drawn."""
-    return st.session_state.get(key)
+    return _touched(lambda: st.session_state.get(key))
 
 
 def set_widget(key: str, value: object) -> None:
@@ -109,19 +173,15 @@ def give_way() -> None:
 
 def conversation_id() -> str:
     """The conversation in the URL; empty for a new one."""
-    return st.query_params.get(_CONVERSATION, "")
+    return _touched(lambda: st.query_params.get(_CONVERSATION, ""))
 
 
-def open_conversation(conversation_id: str) -> None:
+def open_conversation(tab: Session, conversation_id: str) -> None:
     """Shows a conversation, or the start of a new one."""
-    tab = session()
     tab.editing_message_id = tab.rating_message_id = ""
     tab.message_pages = 1
     tab.notice = None
-    if conversation_id:
-        st.query_params[_CONVERSATION] = conversation_id
-    elif _CONVERSATION in st.query_params:
-        del st.query_params[_CONVERSATION]
+    _touched(lambda: _set_query(_CONVERSATION, conversation_id))
 
 
 def language() -> str:
@@ -133,9 +193,16 @@ def language() -> str:
 
 def choose_language(language: str) -> None:
     """Shows the pages in a language from now on."""
-    st.query_params[_LANGUAGE] = language
+    _touched(lambda: _set_query(_LANGUAGE, language))
 
 
 def timezone() -> str:
     """The browser's time zone."""
     return st.context.timezone or "UTC"
+
+
+def _set_query(key: str, value: str) -> None:
+    if value:
+        st.query_params[key] = value
+    elif key in st.query_params:
+        del st.query_params[key]

@@ -100,7 +100,7 @@ def settings(proto: chat_pb2.ChatSettings) -> Settings:
 
 
 def sampling(proto: sampling_pb2.SamplingParams) -> Sampling:
-    """How to sample; unset fields become the defaults that the proto names."""
+    """How to sample."""
     unshown = sampling_pb2.SamplingParams()
     unshown.CopyFrom(proto)
     unshown.ClearField("stop")
@@ -123,12 +123,11 @@ def settings_proto(settings: Settings) -> chat_pb2.ChatSettings:
 
 
 def sampling_proto(sampling: Sampling) -> sampling_pb2.SamplingParams:
-    """How to sample; what equals the proto's default stays unset."""
+    """How to sample, for a request."""
     proto = sampling_pb2.SamplingParams.FromString(sampling.unshown)
-    default = Sampling()
     for name in _SCALARS:
         value = getattr(sampling, name)
-        if value != getattr(default, name):
+        if value is not None:
             setattr(proto, name, value)
     proto.stop.extend(sampling.stop)
     return proto

@@ -77,22 +77,22 @@ def _draw_queued(page: Page) -> None:
         )
 
 
+@state.callback
 def _submit(page: Page) -> None:
     content = state.widget(_INPUT) or ""
     if content.strip():
-        page.session.notice = None
-        page.session.pending = Send(content)
+        page.session.ask(Send(content))
 
 
+@state.callback
 def _take_back(page: Page) -> None:
-    if isinstance(page.session.pending, Send):
-        page.session.unsent = page.session.pending.content
-    page.session.pending = None
+    page.session.take_back()
 
 
+@state.callback
 def _stop(page: Page) -> None:
     """Stops what runs in the conversation: also what began a moment ago, or in another tab."""
-    _take_back(page)
+    page.session.take_back()
     conversation_id = state.conversation_id()
     if conversation_id:
         page.attempt(lambda: _stop_turns(page, conversation_id))

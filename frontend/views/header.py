@@ -70,6 +70,7 @@ def _label(page: Page, model: Model) -> str:
     return page.texts(f"model.{model.state.value}", model=name)
 
 
+@state.callback
 def _choose_model(page: Page, chat: Chat, key: str) -> None:
     model = state.widget(key)
     settings_panel.save(page, chat, lambda settings: replace(settings, model=model))

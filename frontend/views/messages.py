@@ -50,11 +50,12 @@ def draw_branch(
             _draw_answer(page, chat, message, is_busy=is_busy)
 
 
-def draw_pending(content: str) -> None:
-    """A question that is not saved yet."""
-    with _right("question-pending"):
-        st.empty()  # where its buttons will be
-        _draw_words(content, key="pending")
+def draw_unsaved(contents: Sequence[str], key: str) -> None:
+    """Draws questions that are not saved yet."""
+    for position, content in enumerate(contents):
+        with _right(f"question-{key}-{position}"):
+            st.empty()  # where its buttons will be
+            _draw_words(content, key=f"{key}-{position}")
 
 
 def draw_nothing(count: int) -> None:
@@ -110,8 +111,7 @@ def _draw_editor(page: Page, message: Message, *, is_busy: bool) -> None:
         st.rerun()
     if sent and content.strip():
         page.session.editing_message_id = ""
-        page.session.notice = None
-        page.session.pending = Edit(message.id, content)
+        page.session.ask(Edit(message.id, content))
         st.rerun()
 
 
@@ -245,8 +245,7 @@ def _begin_edit(page: Page, message_id: str) -> None:
 
 
 def _regenerate(page: Page, message_id: str) -> None:
-    page.session.notice = None
-    page.session.pending = Regenerate(message_id)
+    page.session.ask(Regenerate(message_id))
 
 
 def _show_branch(page: Page, chat: Chat, message_id: str) -> None:

@@ -1,6 +1,6 @@
 """What answers are made with: instructions and sampling, saved with the conversation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,22 +15,28 @@ _MOST_SYSTEM_PROMPT = 100_000
 
 
 @dataclass(frozen=True)
-class _Range:
-    """What a sampling value may be: least, most and the step of its slider."""
+class _Number:
+    """What a sampling value may be."""
 
     least: float
-    most: float
+    most: float | None
+    """None: no limit."""
     step: float
 
 
-_RANGES = {
-    "temperature": _Range(0.0, 2.0, 0.05),
-    "top_p": _Range(0.01, 1.0, 0.01),
-    "min_p": _Range(0.0, 1.0, 0.01),
-    "repetition_penalty": _Range(0.05, 2.0, 0.05),
-    "presence_penalty": _Range(-2.0, 2.0, 0.1),
-    "frequency_penalty": _Range(-2.0, 2.0, 0.1),
+_NUMBERS = {
+    "temperature": _Number(0.0, 2.0, 0.1),
+    "top_p": _Number(0.01, 1.0, 0.05),
+    "max_tokens": _Number(1, None, 1),
+    "seed": _Number(0, None, 1),
+    "top_k": _Number(0, None, 1),
+    "min_p": _Number(0.0, 1.0, 0.05),
+    "repetition_penalty": _Number(0.01, 2.0, 0.05),
+    "presence_penalty": _Number(-2.0, 2.0, 0.1),
+    "frequency_penalty": _Number(-2.0, 2.0, 0.1),
 }
+_FIRST = ("temperature", "top_p", "max_tokens", "seed")
+_MORE = ("top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
 
 
 def draw(page: Page, chat: Chat) -> None:
@@ -45,38 +51,9 @@ def draw(page: Page, chat: Chat) -> None:
         placeholder=texts("settings.system_prompt_placeholder"),
         **_saves(page, chat, "system_prompt"),
     )
-    for name in ("temperature", "top_p"):
-        _draw_slider(page, chat, name)
-    st.number_input(
-        texts("settings.max_tokens"),
-        min_value=1,
-        value=settings.sampling.max_tokens,
-        step=1,
-        placeholder=texts("settings.max_tokens_placeholder"),
-        help=texts("settings.max_tokens_help"),
-        **_saves(page, chat, "max_tokens"),
-    )
+    _draw_numbers(page, chat, _FIRST)
     with st.expander(texts("settings.more")):
-        st.number_input(
-            texts("settings.top_k"),
-            min_value=0,
-            max_value=1_000_000,
-            value=settings.sampling.top_k,
-            step=1,
-            help=texts("settings.top_k_help"),
-            **_saves(page, chat, "top_k"),
-        )
-        for name in ("min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"):
-            _draw_slider(page, chat, name)
-        st.number_input(
-            texts("settings.seed"),
-            min_value=0,
-            value=settings.sampling.seed,
-            step=1,
-            placeholder=texts("settings.seed_placeholder"),
-            help=texts("settings.seed_help"),
-            **_saves(page, chat, "seed"),
-        )
+        _draw_numbers(page, chat, _MORE)
         st.multiselect(
             texts("settings.stop"),
             options=settings.sampling.stop,
@@ -106,18 +83,21 @@ def save(page: Page, chat: Chat, change: Callable[[Settings], Settings]) -> None
         )
 
 
-def _draw_slider(page: Page, chat: Chat, name: str) -> None:
-    limits = _RANGES[name]
-    value = float(getattr(chat.settings().sampling, name))
-    st.slider(
-        page.texts(f"settings.{name}"),
-        limits.least,
-        limits.most,
-        min(max(value, limits.least), limits.most),
-        limits.step,
-        help=page.texts(f"settings.{name}_help"),
-        **_saves(page, chat, name),
-    )
+def _draw_numbers(page: Page, chat: Chat, names: Sequence[str]) -> None:
+    """Draws fields in two columns. An empty one leaves the choice to the gateway."""
+    columns = st.columns(2)
+    for position, name in enumerate(names):
+        number = _NUMBERS[name]
+        columns[position % 2].number_input(
+            page.texts(f"settings.{name}"),
+            min_value=number.least,
+            max_value=number.most,
+            value=getattr(chat.settings().sampling, name),
+            step=number.step,
+            placeholder=page.texts(f"settings.{name}_empty"),
+            help=page.texts(f"settings.{name}_help"),
+            **_saves(page, chat, name),
+        )
 
 
 def _saves(page: Page, chat: Chat, name: str) -> dict[str, Any]:
@@ -129,6 +109,7 @@ def _saves(page: Page, chat: Chat, name: str) -> dict[str, Any]:
     }
 
 
+@state.callback
 def _save_widget(page: Page, chat: Chat, name: str) -> None:
     value = state.widget(f"{name}:{chat.id}")
     if name == "system_prompt":

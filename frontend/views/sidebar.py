@@ -58,7 +58,7 @@ def _draw_head(page: Page) -> None:
         shortcut="Mod+Shift+O",
         width="stretch",
         on_click=_open,
-        args=("",),
+        args=(page, ""),
     )
 
 
@@ -126,7 +126,7 @@ def _draw_conversation(page: Page, conversation: Conversation, *, is_open: bool)
             width="stretch",
             icon=":material/progress_activity:" if conversation.running_message_ids else None,
             on_click=_open,
-            args=(conversation.id,),
+            args=(page, conversation.id),
         )
         st.menu_button(
             texts("sidebar.menu", title=title),
@@ -219,21 +219,25 @@ def _draw_language(page: Page) -> None:
     )
 
 
+@state.callback
 def _choose_language() -> None:
     if language := state.widget("language"):
         state.choose_language(language)
 
 
-def _open(conversation_id: str) -> None:
-    state.open_conversation(conversation_id)
+@state.callback
+def _open(page: Page, conversation_id: str) -> None:
+    state.open_conversation(page.session, conversation_id)
 
 
+@state.callback
 def _choose(page: Page, conversation_id: str) -> None:
     action = state.widget(f"menu-{conversation_id}")
     page.session.renaming_conversation_id = conversation_id if action == "rename" else ""
     page.session.deleting_conversation_id = conversation_id if action == "delete" else ""
 
 
+@state.callback
 def _delete(page: Page, conversation_id: str, *, confirmed: bool) -> None:
     page.session.deleting_conversation_id = ""
     if (
@@ -241,7 +245,7 @@ def _delete(page: Page, conversation_id: str, *, confirmed: bool) -> None:
         and page.attempt(lambda: page.gateway.delete(conversation_id))
         and state.conversation_id() == conversation_id
     ):
-        state.open_conversation("")
+        state.open_conversation(page.session, "")
 
 
 def _show_more(page: Page) -> None:

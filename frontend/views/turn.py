@@ -55,7 +55,7 @@ def _start(page: Page, chat: Chat, pending: Pending) -> Turn:
             conversation_id = chat.id
             if not conversation_id:
                 conversation_id = page.gateway.create_conversation(chat.settings()).id
-                state.open_conversation(conversation_id)
+                state.open_conversation(page.session, conversation_id)
             return page.gateway.send(conversation_id, content, request_id)
         case Regenerate(message_id):
             return page.gateway.regenerate(message_id)
@@ -74,7 +74,7 @@ def _follow(page: Page, turn: Turn, pending: Pending | None, place: DeltaGenerat
                     case TurnStarted(message=message):
                         message_id = message.id
                         if pending is not None:
-                            page.session.pending = None
+                            page.session.queue.remove(pending)
                     case PromptRendered():
                         page.session.keep_prompt(message_id, event)
                     case TextDelta(text=piece):
@@ -100,11 +100,8 @@ def _give_up(page: Page, pending: Pending, error: GatewayError) -> None:
     if isinstance(pending, Send) and (error.is_unreachable or error.failure.code == "UNAVAILABLE"):
         readiness.retry_later(page)  # a message is sent when they are back; the page says so
         return
-    page.session.pending = None
+    page.session.take_back()
     page.session.notice = error.failure
-    match pending:
-        case Send(content=content):
-            page.session.unsent = content
-        case Edit(message_id=message_id):
-            page.session.editing_message_id = message_id
+    if isinstance(pending, Edit):
+        page.session.editing_message_id = pending.message_id
     st.rerun()

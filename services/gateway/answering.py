@@ -9,7 +9,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID
@@ -198,7 +198,8 @@ class Answering:
         except ServiceError as error:  # it could not be begun, or was deleted meanwhile
             turn.close(error)
         except asyncio.CancelledError:  # the process ends
-            await self._turn_store.end(turn.message_id, Outcome(State.INTERRUPTED, turn.text))
+            with suppress(ServiceError):
+                await self._turn_store.end(turn.message_id, Outcome(State.INTERRUPTED, turn.text))
             raise
         finally:
             telemetry.RUNNING_TURNS.dec()
@@ -228,7 +229,7 @@ class Answering:
         except TimeoutError:
             return Outcome(turn.state_when_stopped, turn.text, finish_reason, usage), None
         except ServiceError as error:
-            self._models.forget()
+            self._models.doubt()
             failed = Outcome(State.FAILED, turn.text, failure=self._describe(error))
             return failed, error
         except Exception as error:

@@ -11,11 +11,11 @@ from services.runtime.errors import NotFound, ServiceError, Unavailable
 
 logger = logging.getLogger(__name__)
 
-FRESH_SECONDS = 10.0
-"""How long what a backend said is believed without asking again."""
+REFRESH_SECONDS = 5.0
+"""How often the backends are asked, so that no turn has to wait for their answers."""
 
-FIRST_ASK_SECONDS = 0.25
-"""A model that was not ready is asked for again after this."""
+IMPATIENT_SECONDS = 0.25
+"""A turn whose model is not known to be ready asks again after this."""
 
 
 class ModelState(StrEnum):
@@ -84,6 +84,7 @@ class Models:
         self._backends = backends
         self._known: dict[str, Sequence[Model]] = {}
         self._asked_time = float("-inf")
+        self._doubted = False
         self._asking = asyncio.Lock()
 
     @property
@@ -125,10 +126,10 @@ class Models:
             ModelUnknown: Nobody serves it.
             ModelUnreachable: A backend does not answer, which may serve it.
         """
-        age = time.monotonic() - self._asked_time
         found = self._look_up(name)
         settled = found is not None and found.model.state is ModelState.READY
-        if age > (FRESH_SECONDS if settled else FIRST_ASK_SECONDS):
+        age = time.monotonic() - self._asked_time
+        if self._doubted or (not settled and age > IMPATIENT_SECONDS):
             await self._ask(self._asked_time)
             found = self._look_up(name)
         if found is not None:
@@ -141,9 +142,15 @@ class Models:
             resource_name=name,
         )
 
-    def forget(self) -> None:
+    def doubt(self) -> None:
         """Asks again before the next use, because a backend was not as described."""
-        self._asked_time = float("-inf")
+        self._doubted = True
+
+    async def refresh(self) -> None:
+        """Asks the backends over and over, until it is cancelled."""
+        while True:
+            await self._ask(self._asked_time)
+            await asyncio.sleep(REFRESH_SECONDS)
 
     def _needed(self, name: str) -> Sequence[str]:
         return self.addresses if name else self.addresses[:1]
@@ -159,6 +166,7 @@ class Models:
         async with self._asking:
             if self._asked_time != asked_time:
                 return  # another call has asked meanwhile
+            self._doubted = False
             async with asyncio.TaskGroup() as group:
                 for address, list_models in self._backends.items():
                     group.create_task(self._ask_one(address, list_models))

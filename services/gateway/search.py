@@ -34,7 +34,7 @@ hits AS (
     FROM gateway.messages AS m
     WHERE m.state <> 'running'
         AND {narrowed}
-        AND gateway.fold(m.content) LIKE (SELECT pattern FROM query)
+        AND m.folded LIKE (SELECT pattern FROM query)
     ORDER BY m.conversation_id, m.number DESC
 )
 SELECT c.*, hits.id AS message_id, m.content
@@ -46,7 +46,7 @@ WHERE (hits.id IS NOT NULL OR gateway.fold(c.title) LIKE (SELECT pattern FROM qu
 ORDER BY c.update_time DESC, c.id DESC
 LIMIT :limit
 """
-_NARROWED = "gateway.pairs(gateway.fold(m.content)) @> (SELECT pairs FROM query)"
+_NARROWED = "gateway.pairs(m.folded) @> (SELECT pairs FROM query)"
 _AFTER = "(c.update_time, c.id) < (CAST(:last_time AS timestamptz), CAST(:last_id AS uuid))"
 
 

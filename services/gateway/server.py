@@ -111,7 +111,7 @@ async def serving(settings: Settings) -> AsyncIterator[int]:
             on_keep=turns.keep,
             on_change=running.set_serving,
         )
-        background = (ownership.hold(), checkpoint(turn_store, turns.all))
+        background = (ownership.hold(), checkpoint(turn_store, turns.all), models.refresh())
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in background]
             try:

@@ -30,9 +30,13 @@ class Settings(BaseSettings):
     generation_addresses: tuple[str, ...] = Field(default=("127.0.0.1:50052",), min_length=1)
     """`host:port` of each generation service. The first one's base model is the default model."""
 
-    chat_sampling: dict[str, float | int | str] = {"temperature": 0.2, "top_p": 0.9}
+    chat_sampling: dict[str, float | int | str] = {
+        "temperature": 0.2,
+        "top_p": 0.5,
+        "repetition_penalty": 1.1,
+    }
     """`SamplingParams` of chats where neither message nor conversation sets them, as JSON. Default:
-    what the makers of the default model, SmolLM2-Instruct, recommend."""
+    near the most probable tokens, and away from loops: what a small model needs."""
 
     turn_seconds: float = Field(default=1800, gt=0)
     """Most time that one answer may take."""

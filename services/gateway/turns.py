@@ -20,6 +20,9 @@ from services.runtime.errors import ServiceError
 
 logger = logging.getLogger(__name__)
 
+SAVE_SECONDS = 5.0
+"""How long turns have to be saved when the process ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class TurnLimits:
@@ -209,6 +212,7 @@ class Turns:
     """The turns that run in this process. Leaving the block cuts them off."""
 
     def __init__(self) -> None:
+        self._cut_off = False
         self._running: dict[UUID, Turn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -221,12 +225,19 @@ class Turns:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.cut_off()
+        for turn in self.all():
+            turn.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=SAVE_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def start(self, turn: Turn, work: Callable[[Turn], Awaitable[None]]) -> None:
         """Runs a turn in a task of its own, which outlives the call that began it."""
+        if self._cut_off:
+            turn.state_when_stopped = State.INTERRUPTED
         self._running[turn.message_id] = turn
 
         async def run() -> None:
@@ -253,6 +264,7 @@ class Turns:
 
     def cut_off(self) -> None:
         """Says that turns which end from now on without being whole are cut off by the platform."""
+        self._cut_off = True
         for turn in self.all():
             turn.state_when_stopped = State.INTERRUPTED
 

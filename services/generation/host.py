@@ -155,9 +155,8 @@ class EngineHost:
         except Exception as error:
             # Nobody has asked anything yet: the message speaks of files and settings.
             logger.exception("model not loaded", extra={"cause": str(error)[:_LONGEST_CAUSE]})
-        finally:
-            self.state = State.FAILED
-            await set_serving(False)
+        self.state = State.FAILED
+        await set_serving(False)
 
     async def _load(self) -> None:
         self._engine = await self._started()
@@ -218,7 +217,6 @@ class EngineHost:
         """Ends the engine's processes, also while they are still starting."""
         if self._engine is not None:
             self._engine.stop()
-            self._engine = None
         for child in multiprocessing.active_children():
             child.kill()
         self._released.set()

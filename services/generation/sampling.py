@@ -15,6 +15,8 @@ MAX_LOGIT_BIASES = 1024
 MAX_BAD_WORDS = 64
 MAX_ALTERNATIVES = 1000
 MAX_CHOICES = 256
+MAX_LOGPROB_ENTRIES = 1 << 20
+"""Alternatives times tokens, of one request: some 100 MB while it runs."""
 MAX_STRUCTURE_BYTES = 64 << 10
 """Of a schema, regular expression, grammar, or all choices together."""
 
@@ -161,6 +163,22 @@ class SamplingParams:
             "sampling.bad_words",
             f"must be at most {MAX_BAD_WORDS} strings of 1 to {MAX_STOP_CHARACTERS} characters",
         )
+
+    def check_logprobs(self, prompt_tokens: int, max_tokens: int) -> None:
+        """Checks how much the logprobs could come to, for a prompt and what may follow it.
+
+        Raises:
+            InvalidArgument: Too much.
+        """
+        for name, alternatives, tokens in (
+            ("logprobs", self.logprobs, self.n * max_tokens),
+            ("prompt_logprobs", self.prompt_logprobs, prompt_tokens),
+        ):
+            _require(
+                alternatives is None or (alternatives + 1) * tokens <= MAX_LOGPROB_ENTRIES,
+                f"sampling.{name}",
+                f"times the tokens must be at most {MAX_LOGPROB_ENTRIES}; ask for fewer of either",
+            )
 
     def check_vocabulary(self, size: int) -> None:
         """Checks every token id against a model's vocabulary.

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from services.generation.encoding import Continued
 from services.generation.engine import (
     CompletionAborted,
     CompletionRequest,
@@ -28,7 +29,11 @@ from services.generation.engine import (
     TokenProbability,
 )
 from services.generation.host import EngineHost
-from services.generation.sampling import MAX_ALTERNATIVES, SamplingParams
+from services.generation.sampling import (
+    MAX_ALTERNATIVES,
+    MAX_LOGPROB_ENTRIES,
+    SamplingParams,
+)
 from services.runtime.errors import InvalidArgument, ServiceError
 
 MAX_ITEMS = 256
@@ -103,10 +108,21 @@ async def score(
             f"alternatives must be in [0, {MAX_SCORE_ALTERNATIVES}]", field="alternatives"
         )
     places = asyncio.Semaphore(_AT_ONCE)
+    entries = 0
 
     async def one(context: Prompt | None, continuation: Prompt) -> Score:
+        nonlocal entries
         async with places:
-            return await _score(host, model, context, continuation, alternatives, request_id)
+            text = await host.engine.encoder.continued(context, continuation)
+            entries += (len(text.token_ids) - text.context_tokens) * (alternatives + 1)
+            if entries > MAX_LOGPROB_ENTRIES:
+                raise InvalidArgument(
+                    f"tokens times alternatives come to more than {MAX_LOGPROB_ENTRIES}; send "
+                    "fewer items or ask for fewer alternatives",
+                    field="items",
+                    max_count=MAX_LOGPROB_ENTRIES,
+                )
+            return await _score(host, model, text, continuation.field, alternatives, request_id)
 
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -125,19 +141,13 @@ async def score(
 
 
 async def _score(
-    host: EngineHost,
-    model: str,
-    context: Prompt | None,
-    continuation: Prompt,
-    alternatives: int,
-    request_id: str,
+    host: EngineHost, model: str, text: Continued, field: str, alternatives: int, request_id: str
 ) -> Score:
-    text = await host.engine.encoder.continued(context, continuation)
     step = await _only_step(
         host,
         CompletionRequest(
             request_id,
-            Prompt(token_ids=text.token_ids, field=continuation.field),
+            Prompt(token_ids=text.token_ids, field=field),
             SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=alternatives),
             model=model,
             include_text=False,

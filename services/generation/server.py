@@ -52,6 +52,7 @@ async def main() -> None:
             if engine.done():
                 await asyncio.sleep(_GRACE_SECONDS)
                 raise SystemExit(1)
+            engine.cancel()
     finally:
         host.stop()
 

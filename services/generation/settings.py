@@ -18,7 +18,7 @@ class EngineSettings(BaseModel):
     """Numeric type of the weights. `auto`: the checkpoint's."""
 
     max_model_len: int | None = Field(default=None, gt=0)
-    """Context window, in tokens. Default: what fits (`vllm_arguments.py`)."""
+    """Context window, in tokens. Default: what fits (`context_window.py`)."""
 
     kv_cache_gib: float | None = Field(default=None, gt=0)
     """Memory for the KV cache, in GiB. Default: 1 on a CPU; elsewhere what

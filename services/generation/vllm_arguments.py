@@ -3,18 +3,16 @@
 from collections.abc import Iterable
 from typing import Any
 
-from transformers import AutoConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 
+from services.generation.context_window import fitting_window
 from services.generation.sampling import MAX_ALTERNATIVES
 from services.generation.settings import EngineSettings
 
 _GIB = 1 << 30
 _CPU_KV_CACHE_GIB = 1.0
 _CPU_RUNNING = 128
-_FULL_WINDOWS = 16
-"""Completions of the longest kind that the KV cache of a CPU shall hold at once."""
 
 
 def engine_args(
@@ -60,7 +58,7 @@ def engine_args(
         # Compiling a small model takes longer than it saves, and adapters rule it out anyway.
         arguments["enforce_eager"] = True
         arguments["worker_cls"] = "services.generation.vllm_cpu_worker.CpuWorker"
-        window = settings.max_model_len or _context_window(model, kv_cache_bytes)
+        window = settings.max_model_len or fitting_window(model, kv_cache_bytes)
         running = settings.max_running or _CPU_RUNNING
         # Prompts are read in one piece: split where the company of the step leaves room, their
         # logprobs would depend on that company (`scoring.py`). The longest fits beside all others.
@@ -71,18 +69,3 @@ def engine_args(
             "max_num_batched_tokens": window + running,
         }
     return AsyncEngineArgs(**(arguments | settings.engine_args))
-
-
-def _context_window(model: str, kv_cache_bytes: int) -> int:
-    """The longest power of two of which the KV cache holds 16 at once, or the model's if less.
-
-    So many people's chats then fit side by side without one pushing out another, and no single
-    prompt keeps a CPU busy for long: the whole cache is read in about a minute.
-    """
-    config = AutoConfig.from_pretrained(model).get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    token_bytes = 2 * 2 * config.num_hidden_layers * heads * size  # keys and values, 2 bytes each
-    tokens = kv_cache_bytes // (_FULL_WINDOWS * token_bytes)
-    window = 1 << max(8, tokens.bit_length() - 1)
-    return int(min(config.max_position_embeddings, window))

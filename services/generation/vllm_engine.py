@@ -116,6 +116,8 @@ class VllmEngine:
     def stop(self) -> None:
         """Stops vLLM's processes."""
         self._llm.shutdown()
+        # It would do so again in `__del__`, when Python has taken its modules apart, and complain.
+        self._llm.shutdown = lambda: None
 
     def load(self) -> Load:
         """How busy the engine is."""
@@ -141,7 +143,9 @@ class VllmEngine:
         self._admit(request.sampling.n)
         request.sampling.check_vocabulary(self.vocabulary_size)
         prompt_ids = await self.encoder.encode(request.prompt)
-        params = vllm_sampling.to_vllm(request, self._max_tokens(len(prompt_ids), request.sampling))
+        max_tokens = self._max_tokens(len(prompt_ids), request.sampling)
+        request.sampling.check_logprobs(len(prompt_ids), max_tokens)
+        params = vllm_sampling.to_vllm(request, max_tokens)
         if request.sampling.structure is not None:
             await self._structures.check(request.sampling.structure)
         self._admit(request.sampling.n)  # others came meanwhile

@@ -58,7 +58,9 @@ def to_prompt(content: pb.Content, field: str) -> Prompt:
     """Text or token ids."""
     match content.WhichOneof("content"):
         case "token_ids":
-            return Prompt(token_ids=list(content.token_ids.token_ids), field=field)
+            return Prompt(
+                token_ids=content.token_ids.token_ids, field=field
+            )  # may be many: no copy
         case "text":
             return Prompt(text=content.text, field=field)
     raise InvalidArgument(f"{field} is required: token ids or text", field=field)

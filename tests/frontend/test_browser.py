@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -11,6 +12,7 @@ from playwright.async_api import expect
 from damso.generation.v1.generation_pb2 import GetLoadRequest
 from damso.generation.v1.generation_pb2_grpc import GenerationServiceStub
 from frontend.conversation import MessageState, Rating
+from tests.frontend import answers
 from tests.frontend.browser import PATIENCE_MS, ChatPage
 
 IN_CONVERSATION = re.compile(r"[?&]c=")
@@ -239,14 +241,26 @@ async def test_settings_are_saved_with_the_conversation(page, conversation, gate
     await page.field("settings.system_prompt").fill("Answer in Korean.")
     await page.field("settings.max_tokens", "spinbutton").fill("7")
     await page.field("settings.max_tokens", "spinbutton").press("Tab")
-    await expect(page.tab.get_by_text(page.texts("settings.saved"))).to_be_visible()
+    async with asyncio.timeout(10):
+        while (saved := gateway.get_conversation(conversation.id).settings).sampling != replace(
+            answers.SHORT.sampling, max_tokens=7
+        ):
+            await page.input.is_enabled()
+    assert saved.system_prompt == "Answer in Korean."
     await page.tab.reload()
     await page.button("settings.title").click()
     await expect(page.field("settings.max_tokens", "spinbutton")).to_have_value("7")
-    saved = gateway.get_conversation(conversation.id).settings
-    assert saved.system_prompt == "Answer in Korean."
-    assert saved.sampling.max_tokens == 7
-    assert saved.sampling.temperature == 0
+
+
+async def test_the_page_follows_a_growing_answer(page, long_conversation):
+    await page.tab.set_viewport_size({"width": 900, "height": 420})
+    await page.open(long_conversation.id)
+    await page.send("Count to one thousand.")
+    await page.tab.wait_for_function(
+        "document.querySelector('.stMain').scrollTop > 60", timeout=PATIENCE_MS
+    )
+    await page.stop_button.click()
+    await expect(page.answers).to_have_count(1, timeout=PATIENCE_MS)
 
 
 async def test_a_message_that_is_refused_goes_back_into_the_box(page, conversation):
@@ -260,9 +274,27 @@ async def test_a_message_that_is_refused_goes_back_into_the_box(page, conversati
     await expect(page.questions).to_have_count(0)
 
 
-async def test_nothing_in_an_answer_is_fetched_from_elsewhere(page, conversation):
-    asked = []
-    page.tab.on("request", lambda request: asked.append(request.url))
+async def test_an_image_in_an_answer_is_a_link_and_is_not_fetched(page, gateway):
+    leak = "http://127.0.0.1:9/leak.png?said=secret"
+    written = f"Look: ![a cat]({leak}) !![dog]({leak}) <img src='{leak}'>"
+    conversation = gateway.create_conversation(answers.exactly(written))
+    fetched = []
+    page.tab.on("request", lambda request: fetched.append(request.url))
+    await page.open(conversation.id)
+    await page.ask("Show me a cat.")
+    await expect(page.answers.get_by_role("link", name="a cat")).to_have_attribute("href", leak)
+    await expect(page.answers.locator("img")).to_have_count(0)
+    assert [url for url in fetched if "leak" in url] == []
+    gateway.delete(conversation.id)
+
+
+async def test_the_page_is_served_with_a_policy_that_its_own_scripts_keep(page, conversation):
+    complaints = []
+    page.tab.on("console", lambda message: complaints.append((message.type, message.text)))
+    response = await page.tab.request.get(page.url)
+    policy = response.headers["content-security-policy"]
+    assert "img-src 'self' data: blob:;" in policy
+    assert "unsafe-eval" not in policy
     await page.open(conversation.id)
     await page.ask("Name a colour.")
-    assert [url for url in asked if not url.startswith((page.url, "data:", "blob:"))] == []
+    assert [text for kind, text in complaints if kind == "error"] == []

@@ -8,10 +8,15 @@ from frontend.conversation import Feedback, MessageState, Rating, Sampling, Sett
 from frontend.models import LoadingPhase, ModelState
 
 
-def test_unset_sampling_is_shown_as_its_default_and_stays_unset():
+def test_unset_sampling_stays_unset():
     sampling = wire.sampling(sampling_pb2.SamplingParams())
     assert sampling == Sampling()
     assert wire.sampling_proto(sampling) == sampling_pb2.SamplingParams()
+
+
+def test_a_value_that_equals_the_protos_default_is_still_sent():
+    assert wire.sampling_proto(Sampling(temperature=1.0)).HasField("temperature")
+    assert wire.sampling_proto(Sampling(temperature=0.0)).HasField("temperature")
 
 
 def test_settings_survive_the_way_there_and_back():

@@ -1,16 +1,16 @@
 """Gateways over real PostgreSQL, Valkey, tokenizer and vLLM."""
 
-import asyncio
 import json
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 
-import grpc.aio
+import grpc
 import pytest
+
 from damso.tokenizer.v1 import tokenizer_pb2
 from damso.tokenizer.v1.tokenizer_pb2_grpc import TokenizerServiceStub
-
 from tests.conftest import MODEL_NAME, REPOSITORY
 from tests.gateway.gateways import Gateway, gateway_here, settings
 from tests.gateway.stores import Postgres, Valkey, free_port
@@ -31,27 +31,26 @@ def valkey() -> Iterator[Valkey]:
 
 
 @pytest.fixture(scope="session")
-async def tokenizer_address() -> AsyncIterator[str]:
+def tokenizer_address() -> Iterator[str]:
     """The real tokenizer service, in a process of its own."""
     directory = str(REPOSITORY / "var" / "models" / MODEL_NAME)
     port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "services.tokenizer.server",
+    process = subprocess.Popen(
+        [sys.executable, "-m", "services.tokenizer.server"],
         env={
             **os.environ,
             "TOKENIZER_SERVER__PORT": str(port),
             "TOKENIZER_SERVER__TELEMETRY_PORT": "0",
+            "TOKENIZER_SERVER__DRAIN_SECONDS": "0",
             "TOKENIZER_MODELS": json.dumps({MODEL_NAME: directory}),
         },
     )
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         request = tokenizer_pb2.ListTokenizersRequest()
-        await TokenizerServiceStub(channel).ListTokenizers(request, timeout=60, wait_for_ready=True)
+        TokenizerServiceStub(channel).ListTokenizers(request, timeout=60, wait_for_ready=True)
     yield f"127.0.0.1:{port}"
     process.terminate()
-    await process.wait()
+    process.wait(timeout=30)
 
 
 @pytest.fixture(scope="session")

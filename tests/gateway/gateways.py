@@ -11,15 +11,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import grpc.aio
-from damso.chat.v1 import chat_pb2 as pb
-from damso.chat.v1.chat_pb2_grpc import ChatServiceStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import SecretStr
 
+from damso.chat.v1 import chat_pb2 as pb
+from damso.chat.v1.chat_pb2_grpc import ChatServiceStub
 from damso.generation.v1 import generation_pb2
 from damso.generation.v1.generation_pb2_grpc import GenerationServiceStub
 from damso.type.v1 import sampling_pb2
-
 from services.gateway.server import serving
 from services.gateway.settings import Settings
 from services.runtime.settings import ServerSettings
@@ -37,9 +36,7 @@ def saying(text: str) -> pb.ChatSettings:
 
 def talking(tokens: int) -> pb.ChatSettings:
     """Settings by which the model goes on for so many tokens, about 20 a second."""
-    return pb.ChatSettings(
-        sampling=sampling_pb2.SamplingParams(max_tokens=tokens, ignore_eos=True)
-    )
+    return pb.ChatSettings(sampling=sampling_pb2.SamplingParams(max_tokens=tokens, ignore_eos=True))
 
 
 ON_AND_ON = talking(1000)
@@ -92,9 +89,11 @@ class Gateway:
         )
         call = self.chat.SendMessage(request, timeout=timeout)
         events = []
-        while not (events and events[-1].HasField("delta")):
-            events.append((await call.read()).event)
-        return Begun(call, events)
+        async for response in call:
+            events.append(response.event)
+            if response.event.HasField("delta"):
+                return Begun(call, events)
+        raise AssertionError("the turn ended before its first words")
 
     def attach(self, message_id: str, offset: int = 0, **fields):
         """Follows a turn."""

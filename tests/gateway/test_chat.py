@@ -1,10 +1,10 @@
 import grpc
 import pytest
+
 from damso.chat.v1 import chat_pb2 as pb
 from damso.tokenizer.v1 import tokenizer_pb2
 from damso.tokenizer.v1.tokenizer_pb2_grpc import TokenizerServiceStub
 from damso.type.v1 import message_pb2, sampling_pb2
-
 from services.runtime.status import error_info
 from tests.conftest import MODEL_NAME
 from tests.gateway.gateways import ANSWER, events_of, kinds, saying, text_of

@@ -1,7 +1,7 @@
 import grpc
 import pytest
-from damso.chat.v1 import chat_pb2 as pb
 
+from damso.chat.v1 import chat_pb2 as pb
 from services.runtime.status import error_info
 
 UP, DOWN = pb.Feedback.RATING_UP, pb.Feedback.RATING_DOWN

@@ -2,24 +2,25 @@ import asyncio
 
 import grpc
 import pytest
+from google.rpc import status_pb2
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+
 from damso.chat.v1 import chat_pb2 as chat
 from damso.generation.v1 import generation_pb2 as generation
 from damso.generation.v1.generation_pb2_grpc import GenerationServiceStub
 from damso.tokenizer.v1 import tokenizer_pb2 as tokenizer
 from damso.tokenizer.v1.tokenizer_pb2_grpc import TokenizerServiceStub
-from damso.type.v1 import tokens_pb2
-from google.rpc import error_details_pb2, status_pb2
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
-    ProtoReflectionDescriptorDatabase,
-)
-
-from services.runtime.errors import ResourceExhausted
+from damso.type.v1 import sampling_pb2, tokens_pb2
 from services.runtime.status import STATUS_KEY, error_info
-from tests.gateway.counting import MODEL, counting
+from tests.conftest import MODEL_NAME
 from tests.gateway.gateways import gateway_here, settings
 from tests.gateway.stores import free_port
 
-PROMPT = generation.Content(token_ids=tokens_pb2.TokenIds(token_ids=[1]))
+PROMPT = generation.Content(text="Once upon a time")
+ON_AND_ON = sampling_pb2.SamplingParams(max_tokens=1000, ignore_eos=True)
+BRIEF = sampling_pb2.SamplingParams(max_tokens=2, ignore_eos=True)
 
 
 @pytest.fixture
@@ -33,14 +34,27 @@ def generations(gateway):
 
 
 @pytest.fixture
-async def both(postgres, tokenizer_address, counter):
-    """A gateway over two generation services, and the second of them."""
-    async with counting("other") as (other, address):
-        addresses = [counter[1], address]
-        chosen = settings(postgres.new_database(), tokenizer_address, addresses)
-        async with gateway_here(chosen) as gateway:
-            await gateway.until_serving()
-            yield gateway, other
+async def over(postgres, tokenizer_address):
+    """Gateways over chosen generation services."""
+    leave = asyncio.Event()
+    tasks = []
+
+    async def over(*addresses):
+        ready = asyncio.get_running_loop().create_future()
+
+        async def run():
+            chosen = settings(postgres.new_database(), tokenizer_address, addresses)
+            async with gateway_here(chosen) as gateway:
+                await gateway.until_serving()
+                ready.set_result(gateway)
+                await leave.wait()
+
+        tasks.append(asyncio.create_task(run()))
+        return await ready
+
+    yield over
+    leave.set()
+    await asyncio.wait(tasks)
 
 
 async def test_a_unary_call_reaches_the_tokenizer(tokenizers):
@@ -52,41 +66,35 @@ async def test_a_unary_call_reaches_the_tokenizer(tokenizers):
 
 
 async def test_an_error_comes_through_with_its_code_message_and_details(tokenizers):
+    request = tokenizer.EncodeRequest(model="nobody", texts=["x"])
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await tokenizers.Encode(tokenizer.EncodeRequest(model="nobody", texts=["x"]), timeout=5)
+        await tokenizers.Encode(request, timeout=5, metadata=(("x-request-id", "mine"),))
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-    assert error_info(caught.value).reason == "TOKENIZER_NOT_FOUND"
+    info = error_info(caught.value)
+    assert info.reason == "TOKENIZER_NOT_FOUND"
+    assert info.metadata["request_id"] == "mine"  # as the tokenizer knows it
     trailing = dict(caught.value.trailing_metadata())
     status = status_pb2.Status.FromString(trailing[STATUS_KEY])
     kinds = [detail.TypeName() for detail in status.details]
     assert kinds == ["google.rpc.ErrorInfo", "google.rpc.ResourceInfo"]
 
 
-async def test_when_to_come_back_comes_through(generations, words):
-    words.failure = ResourceExhausted("the queue is full", retry_after_seconds=3)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await anext(aiter(generations.Generate(generation.GenerateRequest(prompt=PROMPT))))
-    status = status_pb2.Status.FromString(dict(caught.value.trailing_metadata())[STATUS_KEY])
-    retry = error_details_pb2.RetryInfo()
-    assert any(detail.Unpack(retry) for detail in status.details)
-    assert retry.retry_delay.seconds == 3
-
-
-async def test_a_stream_comes_through_and_cancelling_it_reaches_the_engine(generations, words):
-    call = generations.Generate(generation.GenerateRequest(prompt=PROMPT), timeout=30)
-    await words.let_out(2)
-    assert [(await call.read()).deltas[0].text for _ in range(2)] == ["0 ", "1 "]
-    assert words.running == 1
+async def test_a_stream_comes_through_and_cancelling_it_frees_the_engine(gateway, generations):
+    request = generation.GenerateRequest(prompt=PROMPT, sampling=ON_AND_ON)
+    call = generations.Generate(request, timeout=30)
+    text = ""
+    while len(text) < 10:
+        text += (await call.read()).deltas[0].text
     call.cancel()
-    await words.until_running(0)
+    await gateway.until_idle()
 
 
-async def test_a_deadline_reaches_the_engine(generations, words):
-    call = generations.Generate(generation.GenerateRequest(prompt=PROMPT), timeout=0.5)
+async def test_a_deadline_frees_the_engine(gateway, generations):
+    request = generation.GenerateRequest(prompt=PROMPT, sampling=ON_AND_ON)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call.read()
+        [_ async for _ in generations.Generate(request, timeout=1)]
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    await words.until_running(0)
+    await gateway.until_idle()
 
 
 async def test_a_stream_both_ways_comes_through(tokenizers):
@@ -104,16 +112,14 @@ async def test_a_stream_both_ways_may_be_closed_at_once(tokenizers):
     assert [response async for response in call] == []
 
 
-async def test_request_id_and_trace_reach_the_engine(generations, words):
-    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    await words.let_out()
-    call = generations.Generate(
-        generation.GenerateRequest(prompt=PROMPT),
-        metadata=(("x-request-id", "mine"), ("traceparent", trace)),
-    )
-    [_ async for _ in call]
-    assert words.metadata[-1]["x-request-id"] == "mine"
-    assert words.metadata[-1]["traceparent"].split("-")[1] == trace.split("-")[1]
+async def test_a_batch_stream_comes_through(generations):
+    call = generations.GenerateBatch(timeout=30)
+    start = generation.GenerateRequest(request_id="r", prompt=PROMPT, sampling=BRIEF)
+    await call.write(generation.GenerateBatchRequest(model=MODEL_NAME, start=start))
+    await call.done_writing()
+    items = [item async for response in call for item in response.items]
+    assert {item.request_id for item in items} == {"r"}
+    assert items[-1].response.HasField("finished")
 
 
 async def test_a_message_that_is_none_is_refused_by_the_backend(gateway):
@@ -130,89 +136,56 @@ async def test_only_known_methods_are_forwarded(gateway):
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_a_backend_that_is_away_is_unavailable(postgres, tokenizer_address):
-    nowhere = f"127.0.0.1:{free_port()}"
-    chosen = settings(postgres.new_database(), tokenizer_address, [nowhere])
-    async with gateway_here(chosen) as gateway:
-        await gateway.until_serving()
-        stub = GenerationServiceStub(gateway.channel)
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.ListModels(generation.ListModelsRequest(), timeout=10)
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert error_info(caught.value).reason == "BACKEND_UNAVAILABLE"
-        conversation = await gateway.conversation()
-        request = chat.SendMessageRequest(conversation_id=conversation.id, content="x")
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await gateway.chat.SendMessage(request, timeout=10).read()
-        assert error_info(caught.value).reason == "GENERATION_UNAVAILABLE"
-
-
-async def test_each_model_is_reached_at_its_own_backend(both, words):
-    gateway, other = both
+async def test_a_backend_that_is_away_is_unavailable(over):
+    gateway = await over(f"127.0.0.1:{free_port()}")
     stub = GenerationServiceStub(gateway.channel)
-    await words.let_out()
-    await other.let_out()
-    for name, servicer in (("other", other), (MODEL, words), ("", words)):
-        before = len(servicer.requests)
-        request = generation.GenerateRequest(model=name, prompt=PROMPT)
-        [_ async for _ in stub.Generate(request, timeout=10)]
-        assert len(servicer.requests) == before + 1
-        model = (await stub.GetModel(generation.GetModelRequest(model=name), timeout=5)).model
-        assert model.name == servicer.name
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.GetModel(generation.GetModelRequest(model="nobody"), timeout=5)
-    assert error_info(caught.value).reason == "MODEL_NOT_FOUND"
-
-
-async def test_a_batch_stream_goes_where_its_first_message_says(both):
-    gateway, _ = both
-    call = GenerationServiceStub(gateway.channel).GenerateBatch(timeout=10)
-    await call.write(
-        generation.GenerateBatchRequest(
-            model="other", start=generation.GenerateRequest(request_id="r", prompt=PROMPT)
-        )
-    )
-    assert (await call.read()).items[0].request_id == "other:r"
-    await call.done_writing()
-    assert await call.read() is grpc.aio.EOF
-
-
-async def test_models_of_all_backends_are_listed_and_those_that_are_away_left_out(both, words):
-    gateway, _ = both
-    stub = GenerationServiceStub(gateway.channel)
-    models = (await stub.ListModels(generation.ListModelsRequest(), timeout=5)).models
-    assert [model.name for model in models] == [MODEL, "other"]
-
-
-async def test_a_chat_may_choose_a_model_of_another_backend(both, words):
-    gateway, other = both
-    await other.let_out()
-    conversation = await gateway.conversation()
-    with pytest.raises(grpc.aio.AioRpcError) as caught:  # its tokenizer is not known
-        await gateway.ask(conversation, "x", settings=chat.ChatSettings(model="other"))
-    assert error_info(caught.value).reason == "TOKENIZER_NOT_FOUND"
-
-
-async def test_a_loading_model_says_how_far_it_is(gateway, words):
-    words.state = generation.Model.STATE_LOADING
+        await stub.ListModels(generation.ListModelsRequest(), timeout=10)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert error_info(caught.value).reason == "BACKEND_UNAVAILABLE"
     conversation = await gateway.conversation()
     request = chat.SendMessageRequest(conversation_id=conversation.id, content="x")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await gateway.chat.SendMessage(request, timeout=10).read()
+    assert error_info(caught.value).reason == "GENERATION_UNAVAILABLE"
+    assert await gateway.messages(conversation) == []
+
+
+async def test_a_model_is_reached_at_the_backend_that_serves_it(over, generation_address):
+    """The first backend is away; the second serves the model."""
+    gateway = await over(f"127.0.0.1:{free_port()}", generation_address)
+    stub = GenerationServiceStub(gateway.channel)
+    request = generation.GenerateRequest(model=MODEL_NAME, prompt=PROMPT, sampling=BRIEF)
+    responses = [response async for response in stub.Generate(request, timeout=30)]
+    assert responses[-1].HasField("finished")
+    named = generation.GetModelRequest(model=MODEL_NAME)
+    assert (await stub.GetModel(named, timeout=5)).model.name == MODEL_NAME
+    batch = stub.GenerateBatch(timeout=30)
+    start = generation.GenerateRequest(request_id="r", prompt=PROMPT, sampling=BRIEF)
+    await batch.write(generation.GenerateBatchRequest(model=MODEL_NAME, start=start))
+    assert (await batch.read()).items
+    batch.cancel()
+    own = chat.ChatSettings(model=MODEL_NAME, sampling=BRIEF)
+    answer = await gateway.ask(await gateway.conversation(), "x", settings=own)
+    assert answer.model == MODEL_NAME
+    # The default model is the first backend's, and nobody else's.
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.GetModel(generation.GetModelRequest(), timeout=10)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    info = error_info(caught.value)
-    assert info.reason == "MODEL_LOADING"
-    assert (info.metadata["phase"], info.metadata["progress"]) == ("importing", "0.25")
-    # When it is ready the gateway knows at once, or nearly so.
-    words.state = generation.Model.STATE_READY
-    await words.let_out()
-    answer = None
-    while answer is None:
-        try:
-            answer = await gateway.ask(conversation, "x")
-        except grpc.aio.AioRpcError as error:
-            assert error_info(error).reason == "MODEL_LOADING"
-    assert answer.content
+
+
+async def test_models_of_all_backends_are_listed_and_those_that_are_away_left_out(
+    over, gateway, generation_address
+):
+    """Another gateway is a generation service too, by forwarding."""
+    away, second = f"127.0.0.1:{free_port()}", f"127.0.0.1:{gateway.port}"
+    request = generation.ListModelsRequest()
+    stub = GenerationServiceStub((await over(generation_address, second)).channel)
+    names = [model.name for model in (await stub.ListModels(request, timeout=5)).models]
+    assert names.count(MODEL_NAME) == 2
+    stub = GenerationServiceStub((await over(generation_address, away)).channel)
+    names = [model.name for model in (await stub.ListModels(request, timeout=5)).models]
+    assert names.count(MODEL_NAME) == 1
 
 
 async def test_reflection_lists_the_forwarded_services(gateway):
@@ -230,6 +203,5 @@ async def test_reflection_lists_the_forwarded_services(gateway):
 async def test_many_calls_at_once_come_through(tokenizers):
     requests = [tokenizer.CountTokensRequest(texts=["x " * n]) for n in range(1, 100)]
     counts = await asyncio.gather(*(tokenizers.CountTokens(r, timeout=20) for r in requests))
-    assert [count.token_counts[0] for count in counts] == sorted(
-        count.token_counts[0] for count in counts
-    )
+    numbers = [count.token_counts[0] for count in counts]
+    assert numbers == sorted(set(numbers))

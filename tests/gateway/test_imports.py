@@ -2,10 +2,10 @@ import json
 
 import grpc
 import pytest
-from damso.chat.v1 import chat_pb2 as pb
-from damso.type.v1 import sampling_pb2
 from google.protobuf.json_format import MessageToDict
 
+from damso.chat.v1 import chat_pb2 as pb
+from damso.type.v1 import sampling_pb2
 from services.gateway import wire
 from services.gateway.conversations import Role
 from services.gateway.imports import MAX_BYTES, read
@@ -58,7 +58,7 @@ async def rich(gateway):
             temperature=0.5, seed=2**60, stop=["\n", "끝"], logit_bias={5: -1.5}, max_tokens=8
         ),
     )
-    conversation = await gateway.conversation(title="대화 \"quoted\" 🙂", settings=settings)
+    conversation = await gateway.conversation(title='대화 "quoted" 🙂', settings=settings)
     first = await gateway.ask(conversation, "안녕\n하세요")
     second = await gateway.ask(conversation, "two")
     edit = pb.EditMessageRequest(message_id=second.parent_id, content="zwei")

@@ -1,149 +1,137 @@
+import asyncio
 import random
 
 import grpc
 import pytest
-from damso.chat.v1 import chat_pb2 as pb
 
+from damso.chat.v1 import chat_pb2 as pb
 from services.runtime.status import error_info
-from tests.gateway.gateways import Gateway, events_of, gateway_here, settings, start_process
+from tests.gateway.gateways import (
+    A_WHILE,
+    Gateway,
+    events_of,
+    gateway_here,
+    settings,
+    start_process,
+    talking,
+    text_of,
+)
 from tests.gateway.stores import Postgres, free_port
 
-INTERRUPTED = pb.ChatMessage.STATE_INTERRUPTED
-
-
-async def begin(gateway, conversation, content):
-    """A turn of which one word has come, and its call."""
-    request = pb.SendMessageRequest(conversation_id=conversation.id, content=content)
-    call = gateway.chat.SendMessage(request, timeout=60)
-    async for response in call:
-        if response.event.WhichOneof("event") == "delta":
-            return call, response.event
-    raise AssertionError("the turn ended early")
+COMPLETE, INTERRUPTED = pb.ChatMessage.STATE_COMPLETE, pb.ChatMessage.STATE_INTERRUPTED
 
 
 @pytest.fixture
-async def crashing(gateway, tokenizer_address, counter):
+async def crashing(gateway, tokenizer_address, generation_address):
     """Settings of a gateway in a process of its own, beside `gateway` on the same database."""
     url = gateway.settings.database_url.get_secret_value()
-    return settings(url, tokenizer_address, [counter[1]], port=free_port())
+    return settings(url, tokenizer_address, [generation_address], port=free_port())
+
+
+async def follow(call, seen: list[pb.TurnEvent]) -> None:
+    """Notes the events of a turn until it ends, or its gateway does."""
+    try:
+        async for response in call:
+            seen.append(response.event)
+    except grpc.aio.AioRpcError:
+        pass
 
 
 async def test_a_killed_gateway_loses_no_finished_message_and_cut_off_turns_are_shown_as_such(
-    crashing, gateway, words
+    crashing, gateway
 ):
-    """Killed several times at random moments of many turns."""
-    chance = random.Random(20261123)
-    finished: dict[str, str] = {}
-    begun: set[str] = set()
-    for _ in range(4):
+    """Killed several times, each time at another moment of several turns of different lengths."""
+    moments = random.Random(20261123)
+    turns: list[list[pb.TurnEvent]] = []
+    for _ in range(3):
         process = await start_process(crashing)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
             crashed = Gateway(channel, process.port, crashing)
             await crashed.until_serving()
             conversation = await crashed.conversation()
-            answer = await _finish_one(crashed, conversation, words)
-            finished[answer.id] = answer.content
-            calls = []
-            for number in range(8):
-                calls.append(await _begin_one(crashed, answer, number, words))
-            for _ in range(chance.randrange(60)):
-                await words.let_out(1)
+            await crashed.ask(conversation, "first")
+            parent = (await crashed.messages(conversation))[-1].id
+            seen: list[list[pb.TurnEvent]] = [[] for _ in range(6)]
+            following = [
+                asyncio.create_task(
+                    follow(
+                        crashed.chat.SendMessage(
+                            pb.SendMessageRequest(
+                                conversation_id=conversation.id,
+                                parent_id=parent,
+                                content="Tell me a story.",
+                                settings=talking(4 + 10 * number),
+                            ),
+                            timeout=60,
+                        ),
+                        seen[number],
+                    )
+                )
+                for number in range(6)
+            ]
+            await asyncio.wait({following[moments.randrange(4)]})
             await process.kill()
-            for call in calls:
-                try:
-                    async for response in call:
-                        if response.event.HasField("started"):
-                            begun.add(response.event.started.message.id)
-                        if response.event.HasField("finished"):
-                            message = response.event.finished.message
-                            finished[message.id] = message.content
-                except grpc.aio.AioRpcError:
-                    pass
-        await words.until_running(0)
-        await words.hold()
-    assert len(finished) >= 4
-    for message_id, content in finished.items():
-        attached = gateway.chat.AttachTurn(pb.AttachTurnRequest(message_id=message_id), timeout=20)
-        message = (await events_of(attached))[-1].finished.message
-        assert (message.state, message.content) == (pb.ChatMessage.STATE_COMPLETE, content)
-    for message_id in begun - finished.keys():
-        attached = gateway.chat.AttachTurn(pb.AttachTurnRequest(message_id=message_id), timeout=20)
-        message = (await events_of(attached))[-1].finished.message
-        assert message.state in (INTERRUPTED, pb.ChatMessage.STATE_COMPLETE)
-        assert "0 1 2 3 4 5 6 7 8 9 ".startswith(message.content)
+            await asyncio.wait(following)
+            turns += seen
+    begun = [events for events in turns if events]
+    finished = [events for events in begun if events[-1].HasField("finished")]
+    assert finished
+    assert len(finished) < len(begun)
+    for events in begun:
+        kept = await gateway.stored(events[0].started.message.id)
+        if events in finished:
+            assert kept == events[-1].finished.message
+        else:
+            assert kept.state in (INTERRUPTED, COMPLETE)
     running = True  # also what had begun without our hearing of it ends
     while running:
         page = await gateway.chat.ListConversations(pb.ListConversationsRequest())
         running = any(conversation.running_message_ids for conversation in page.conversations)
 
 
-async def _finish_one(gateway, conversation, words):
-    request = pb.SendMessageRequest(conversation_id=conversation.id, content="first")
-    call = gateway.chat.SendMessage(request, timeout=30)
-    await words.let_out(10)
-    return (await events_of(call))[-1].finished.message
-
-
-async def _begin_one(gateway, parent, number, words):
-    request = pb.SendMessageRequest(
-        conversation_id=parent.conversation_id, parent_id=parent.id, content=f"number {number}"
-    )
-    call = gateway.chat.SendMessage(request, timeout=60)
-    await words.until_running(number + 1)
-    return call
-
-
-async def test_what_had_been_saved_of_a_cut_off_turn_is_kept(crashing, gateway, words):
+async def test_what_had_been_saved_of_a_cut_off_turn_is_kept(crashing, gateway):
     process = await start_process(crashing)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
         crashed = Gateway(channel, process.port, crashing)
         await crashed.until_serving()
         conversation = await crashed.conversation()
-        await words.let_out(4)
-        _, event = await begin(crashed, conversation, "x")
-        # Saved at the latest a second later: another gateway sees it.
-        content = ""
-        while content != "0 1 2 3 ":
-            content = (await gateway.messages(conversation))[-1].content
+        turn = await crashed.begin(conversation)
+        saved = ""
+        while not saved:  # at the latest a second later another gateway sees it
+            saved = (await gateway.messages(conversation))[-1].content
         await process.kill()
-    turn = (await gateway.messages(conversation))[-1].id
-    attached = gateway.chat.AttachTurn(pb.AttachTurnRequest(message_id=turn), timeout=20)
-    message = (await events_of(attached))[-1].finished.message
-    assert (message.content, message.state) == ("0 1 2 3 ", INTERRUPTED)
-
-
-async def test_a_gateway_that_lives_keeps_its_turns_when_others_start(gateway, second, words):
-    conversation = await gateway.conversation()
-    await words.let_out(1)
-    call, _ = await begin(gateway, conversation, "x")
-    async with gateway_here(gateway.settings) as third:
-        await third.until_serving()
-        assert (await third.messages(conversation))[-1].state == pb.ChatMessage.STATE_RUNNING
-    await words.let_out()
-    assert (await events_of(call))[-1].finished.message.state == pb.ChatMessage.STATE_COMPLETE
-
-
-async def test_a_gateway_that_is_told_to_end_saves_what_has_come(
-    gateway, tokenizer_address, counter, words
-):
-    ending = settings(
-        gateway.settings.database_url.get_secret_value(), tokenizer_address, [counter[1]]
-    )
-    conversation = await gateway.conversation()
-    async with gateway_here(ending) as ended:
-        await ended.until_serving()
-        await words.let_out(3)
-        _, _ = await begin(ended, conversation, "x")
-        await words.until_running(1)
-    await words.until_running(0)
-    message = (await gateway.messages(conversation))[-1]
+    message = await gateway.stored(turn.id)
     assert message.state == INTERRUPTED
+    assert message.content.startswith(saved)
+    assert saved.startswith(turn.text)
+
+
+async def test_a_gateway_that_lives_keeps_its_turns_when_others_start(gateway):
+    conversation = await gateway.conversation()
+    turn = await gateway.begin(conversation, A_WHILE)
+    async with gateway_here(gateway.settings) as other:
+        await other.until_serving()
+        request = pb.GetConversationRequest(conversation_id=conversation.id)
+        running = (await other.chat.GetConversation(request)).conversation.running_message_ids
+        assert list(running) == [turn.id]
+    assert (await events_of(turn.call))[-1].finished.message.state == COMPLETE
+
+
+async def test_a_gateway_that_is_told_to_end_saves_what_has_come(gateway):
+    conversation = await gateway.conversation()
+    async with gateway_here(gateway.settings) as ended:
+        await ended.until_serving()
+        turn = await ended.begin(conversation)
+    message = await gateway.stored(turn.id)
+    assert message.state == INTERRUPTED
+    assert message.content.startswith(turn.text)
+    await gateway.until_idle()
 
 
 async def test_two_gateways_may_start_at_once_on_an_empty_database(
-    postgres, tokenizer_address, counter
+    postgres, tokenizer_address, generation_address
 ):
-    chosen = settings(postgres.new_database(), tokenizer_address, [counter[1]])
+    chosen = settings(postgres.new_database(), tokenizer_address, [generation_address])
     async with gateway_here(chosen) as one, gateway_here(chosen) as other:
         await one.until_serving()
         await other.until_serving()
@@ -153,10 +141,10 @@ async def test_two_gateways_may_start_at_once_on_an_empty_database(
 
 
 async def test_a_gateway_waits_for_its_database_and_finds_it_again(
-    tokenizer_address, counter, words
+    tokenizer_address, generation_address
 ):
     postgres = Postgres()
-    chosen = settings(postgres.new_database(), tokenizer_address, [counter[1]])
+    chosen = settings(postgres.new_database(), tokenizer_address, [generation_address])
     postgres.stop()
     async with gateway_here(chosen) as gateway:
         request = pb.ListConversationsRequest()
@@ -167,15 +155,15 @@ async def test_a_gateway_waits_for_its_database_and_finds_it_again(
         postgres.start()
         await gateway.until_serving()
         conversation = await gateway.conversation()
-        await words.let_out(1)
-        call, _ = await begin(gateway, conversation, "x")
+        turn = await gateway.begin(conversation, A_WHILE)
         # It goes away in the middle of a turn, which ends when it is back.
         postgres.stop()
         await gateway.until_serving(False)
-        await words.let_out()
         postgres.start()
-        answer = (await events_of(call))[-1].finished.message
-        assert answer.state == pb.ChatMessage.STATE_COMPLETE
+        rest = await events_of(turn.call)
+        answer = rest[-1].finished.message
+        assert answer.state == COMPLETE
+        assert answer.content == turn.text + text_of(rest)
         await gateway.until_serving()
         assert (await gateway.messages(conversation))[-1] == answer
     postgres.close()

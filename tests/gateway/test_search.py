@@ -1,7 +1,7 @@
 import grpc
 import pytest
-from damso.chat.v1 import chat_pb2 as pb
 
+from damso.chat.v1 import chat_pb2 as pb
 from services.gateway.search import SNIPPET_CHARACTERS, snippet
 from services.runtime.status import error_info
 from tests.gateway.gateways import saying

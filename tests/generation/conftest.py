@@ -23,11 +23,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     if address := os.environ.get("DAMSO_TEST_GENERATION_ADDRESS"):
         root = os.environ.get("DAMSO_TEST_GENERATION_ADAPTER_ROOT", "")
         running = Running(address, Path(root))
-        running.wait_until(pb.Model.STATE_READY)
+        running.wait_until_ready()
         yield running
         return
     with launched(tmp_path_factory.mktemp("generation") / "state") as running:
-        running.wait_until(pb.Model.STATE_READY)
+        running.wait_until_ready()
         yield running
 
 

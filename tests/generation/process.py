@@ -1,21 +1,18 @@
 """A generation service in a process of its own, for tests."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-
-from damso.generation.v1 import generation_pb2 as pb
-from damso.generation.v1.generation_pb2_grpc import GenerationServiceStub
+import psutil
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL_NAME = "SmolLM2-135M-Instruct"
@@ -45,28 +42,35 @@ class Running:
         with urllib.request.urlopen(f"http://{host}:{int(port) + 1000}/metrics") as answer:
             return answer.read().decode()
 
-    def models(self) -> list[pb.Model]:
+    def wait_until_ready(self) -> None:
+        """Watches the service's health until it can serve."""
+        request = health_pb2.HealthCheckRequest()
         with grpc.insecure_channel(self.address) as channel:
-            stub = GenerationServiceStub(channel)
-            response = stub.ListModels(pb.ListModelsRequest(), timeout=30, wait_for_ready=True)
-            return list(response.models)
+            watch = health_pb2_grpc.HealthStub(channel).Watch(
+                request, timeout=_START_SECONDS, wait_for_ready=True
+            )
+            try:
+                for response in watch:
+                    if response.status == health_pb2.HealthCheckResponse.SERVING:
+                        return
+            except grpc.RpcError as error:
+                raise AssertionError(self.written()) from error
 
-    def wait_until(self, state: "pb.Model.State.ValueType") -> None:
-        """Asks until the base model is in a state; fails when the process ends before."""
-        until = time.monotonic() + _START_SECONDS
-        while self.models()[0].state != state:
-            assert self.process is None or self.process.poll() is None, self.written()
-            assert time.monotonic() < until, self.written()
-            select_nothing(0.1)
+    def children(self) -> list[psutil.Process]:
+        """The processes that it has started."""
+        assert self.process is not None
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def goes_on_for(self, seconds: float) -> None:
+        """Fails when the process ends meanwhile."""
+        assert self.process is not None
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+            raise AssertionError(self.written())
 
     def written(self) -> str:
         """The log so far."""
         return self.log.read_text() if self.log else ""
-
-
-def select_nothing(seconds: float) -> None:
-    """Waits between two looks at another process."""
-    signal.sigtimedwait([], seconds)
 
 
 def free_port() -> int:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 
 import grpc.aio
@@ -14,17 +13,13 @@ from damso.generation.v1 import generation_pb2 as pb
 from damso.generation.v1.generation_pb2_grpc import GenerationServiceStub
 from services.runtime.status import error_info
 from tests.generation.lora_files import write_adapter
-from tests.generation.process import launched, select_nothing
+from tests.generation.process import launched
 from tests.generation.replies import FRANCE, token_ids
 
 pytestmark = pytest.mark.slow
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-def children(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    return psutil.Process(process.pid).children(recursive=True)
 
 
 def gone(processes: list[psutil.Process], seconds: float) -> bool:
@@ -63,8 +58,8 @@ async def test_while_it_loads_it_says_how_far_it_is_and_refuses_with_a_reason(tm
 
 async def test_a_killed_engine_ends_streams_with_a_reason_and_the_process_with_an_error(tmp_path):
     with launched(tmp_path / "state") as running:
-        running.wait_until(pb.Model.STATE_READY)
-        engine = children(running.process)
+        running.wait_until_ready()
+        engine = running.children()
         assert engine
         async with grpc.aio.insecure_channel(running.address) as channel:
             assert await health(channel) == SERVING
@@ -74,6 +69,10 @@ async def test_a_killed_engine_ends_streams_with_a_reason_and_the_process_with_a
             )
             stream = aiter(stub.Generate(request, timeout=60))
             await anext(stream)
+            request.request_id = "batched"
+            batch = stub.GenerateBatch(iter([pb.GenerateBatchRequest(start=request)]), timeout=60)
+            messages = aiter(batch)
+            await anext(messages)
             for process in engine:
                 process.send_signal(signal.SIGKILL)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -81,6 +80,8 @@ async def test_a_killed_engine_ends_streams_with_a_reason_and_the_process_with_a
                     await anext(stream)
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
             assert error_info(caught.value).reason == "ENGINE_DEAD"
+            *_, last = [message async for message in messages]
+            assert last.items[0].failure.reason == "ENGINE_DEAD"
             assert await health(channel) == NOT_SERVING
             (model,) = (await stub.ListModels(pb.ListModelsRequest(), timeout=5)).models
             assert model.state == pb.Model.STATE_FAILED
@@ -92,8 +93,8 @@ async def test_a_killed_engine_ends_streams_with_a_reason_and_the_process_with_a
 
 async def test_a_killed_service_leaves_no_process_behind(tmp_path):
     with launched(tmp_path / "state") as running:
-        running.wait_until(pb.Model.STATE_READY)
-        engine = children(running.process)
+        running.wait_until_ready()
+        engine = running.children()
         os.kill(running.process.pid, signal.SIGKILL)
         assert gone(engine, seconds=5)
 
@@ -102,9 +103,8 @@ async def test_a_service_killed_while_it_starts_its_engine_leaves_no_process_beh
     with launched(tmp_path / "state") as running:
         engine: list[psutil.Process] = []
         while not engine:
-            assert running.process.poll() is None, running.written()
-            select_nothing(0.01)
-            engine = children(running.process)
+            running.goes_on_for(0.02)
+            engine = running.children()
         os.kill(running.process.pid, signal.SIGKILL)
         assert gone(engine, seconds=5)
 
@@ -113,7 +113,7 @@ async def test_a_restarted_service_serves_its_adapters_again(tmp_path):
     said = []
     for _ in range(2):
         with launched(tmp_path / "state") as running:
-            running.wait_until(pb.Model.STATE_READY)
+            running.wait_until_ready()
             async with grpc.aio.insecure_channel(running.address) as channel:
                 stub = GenerationServiceStub(channel)
                 if not said:

@@ -86,3 +86,18 @@ def test_a_structure_has_a_largest_size():
     with pytest.raises(InvalidArgument, match="at most 65536") as caught:
         Structure(StructureKind.REGEX, "x" * 65537)
     assert caught.value.field == "sampling.regex"
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"logprobs": 1000}, "sampling.logprobs"),
+        ({"logprobs": 10, "n": 64}, "sampling.logprobs"),
+        ({"prompt_logprobs": 1000}, "sampling.prompt_logprobs"),
+    ],
+)
+def test_logprobs_have_a_largest_sum(values, field):
+    SamplingParams(**values).check_logprobs(1000, 1000)
+    with pytest.raises(InvalidArgument) as caught:
+        SamplingParams(**values).check_logprobs(2000, 2000)
+    assert caught.value.field == field

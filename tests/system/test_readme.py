@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 
-
 from tests.conftest import REPOSITORY, Platform
 
 README = (REPOSITORY / "README.md").read_text()

@@ -143,7 +143,7 @@ def test_a_template_that_does_not_end_is_stopped(endless):
     started = time.monotonic()
     with pytest.raises(ChatTemplateRefused, match="does not come to an end"):
         ours(endless, chat("a"), max_seconds=0.2)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
 
 
 def test_a_template_that_writes_without_end_is_stopped():

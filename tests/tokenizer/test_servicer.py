@@ -163,12 +163,13 @@ async def test_messages_that_the_template_refuses_are_refused():
 
 async def test_a_template_that_does_not_end_holds_up_nobody_else():
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-    async with serving(throwaway.loaded(throwaway.byte_level(), endless)) as stub:
+    found = throwaway.loaded(throwaway.byte_level(), endless)
+    async with serving(found, max_render_seconds=4) as stub:
         request = pb.RenderChatRequest(messages=messages(("user", "a")))
         stuck = asyncio.ensure_future(
             refused(stub.RenderChat(request), invalid, "CHAT_TEMPLATE_REFUSED")
         )
-        for _ in range(20):
+        for _ in range(3):
             await stub.Encode(pb.EncodeRequest(texts=["the fox " * 500]))
         assert not stuck.done()
         await stuck
@@ -378,11 +379,13 @@ async def test_a_panic_of_the_library_is_an_internal_error_and_nothing_more():
 
 
 @asynccontextmanager
-async def serving(found: LoadedTokenizer) -> AsyncIterator[tokenizer_pb2_grpc.TokenizerServiceStub]:
+async def serving(
+    found: LoadedTokenizer, **settings: float
+) -> AsyncIterator[tokenizer_pb2_grpc.TokenizerServiceStub]:
     """A stub of a server of its own for one tokenizer."""
-    settings = Settings(server={"port": 0}, models={"m": "m"}, max_render_seconds=1)
+    bound = Settings(server={"port": 0}, models={"m": "m"}, **settings)
     async with (
-        server.serving(settings, {"m": found}) as running,
+        server.serving(bound, {"m": found}) as running,
         channels.open_channel(f"127.0.0.1:{running.port}") as channel,
     ):
         yield tokenizer_pb2_grpc.TokenizerServiceStub(channel)
