@@ -19,7 +19,7 @@ from launcher.program import Program
 from launcher.settings import REPOSITORY
 
 # The services drain for 20 s.
-_STOP_SECONDS = 25
+_STOP_SECONDS = 35
 # A program that ends sooner, as one that cannot load, is started again after 1 s, then 2 s, 3 s, …
 _STARTED_AFTER_SECONDS = 30
 _RETRIES = 1_000

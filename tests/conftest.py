@@ -8,11 +8,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MODEL_NAME = "SmolLM2-135M-Instruct"
 _PORT_OFFSET = 7000
+
+# Tests share two cores with a model: how long an example takes says nothing. Fixtures are of the
+# session, whatever pytest's plugin for coroutines makes of them.
+hypothesis.settings.register_profile(
+    "unhurried",
+    deadline=None,
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ],
+)
+hypothesis.settings.load_profile("unhurried")
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,11 @@ class Platform:
     @property
     def frontend_url(self) -> str:
         return f"http://{self._address(8501)}"
+
+    @property
+    def adapter_root(self) -> Path:
+        """Where generation loads adapters from."""
+        return self.var / "storage" / "adapters"
 
     def metrics_url(self, address: str) -> str:
         """Where the service at a gRPC address serves its Prometheus series."""

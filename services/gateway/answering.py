@@ -7,7 +7,6 @@ own (`turns.py`); it ends in exactly one state, which is kept before anybody is 
 import asyncio
 import logging
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
@@ -32,7 +31,7 @@ from services.gateway.models import Models, Served
 from services.gateway.sampling import check_settings, with_defaults
 from services.gateway.turn_store import NewTurn, Outcome, TurnStore
 from services.gateway.turns import Turn, TurnLimits, Turns
-from services.runtime import deadlines
+from services.runtime import deadlines, logs
 from services.runtime.database import DatabaseUnavailable
 from services.runtime.errors import InvalidArgument, ServiceError, Unavailable
 
@@ -233,13 +232,7 @@ class Answering:
             failed = Outcome(State.FAILED, turn.text, failure=self._describe(error))
             return failed, error
         except Exception as error:
-            logger.error(
-                "turn failed",
-                extra={
-                    "error_type": type(error).__qualname__,
-                    "stack": traceback.format_tb(error.__traceback__),
-                },
-            )
+            logs.fault(logger, "turn failed", error)
             internal = ServiceError("internal error")
             return Outcome(State.FAILED, turn.text, failure=self._describe(internal)), internal
         aborted = finish_reason is FinishReason.ABORT

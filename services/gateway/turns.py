@@ -16,6 +16,7 @@ from uuid import UUID
 
 from services.gateway.conversations import State
 from services.gateway.events import Delta, Event, NumberedEvent
+from services.runtime import logs
 from services.runtime.errors import ServiceError
 
 logger = logging.getLogger(__name__)
@@ -281,4 +282,4 @@ class Turns:
     def _finish(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            logger.error("turn broke off", extra={"error_type": type(error).__qualname__})
+            logs.fault(logger, "turn broke off", error)

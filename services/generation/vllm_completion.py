@@ -14,7 +14,7 @@ from services.runtime.errors import InvalidArgument, ServiceError
 
 try:
     from vllm.exceptions import VLLMClientError
-except ImportError:  # before 0.30 or so
+except ImportError:  # older versions of vLLM raise plain ones
     VLLMClientError = ValueError
 
 VLLM_ERRORS = (EngineDeadError, EngineGenerateError, VLLMClientError)
@@ -94,10 +94,12 @@ class VllmCompletion:
         if self._closed:
             return
         self._closed = True
-        if not self.finished:
-            self.finished = True
-            await self._llm.abort(self._engine_id)
-        await self._released()
+        try:
+            if not self.finished:
+                self.finished = True
+                await self._llm.abort(self._engine_id)
+        finally:
+            await self._released()
 
     def _step(self, output: RequestOutput) -> Step:
         include_text = self._include_text
@@ -105,16 +107,18 @@ class VllmCompletion:
             vllm_outputs.to_delta(completion, include_text=include_text)
             for completion in output.outputs
         ]
+        step = Step(deltas)
         now = time.perf_counter()
         if self._previous:
             telemetry.INTER_TOKEN.observe(now - self._previous)
         else:
             self._first_token_seconds = now - self._arrived
             telemetry.FIRST_TOKEN.observe(self._first_token_seconds)
+            # Each of several completions brings the same ones.
+            step.prompt_logprobs = vllm_outputs.prompt_logprobs(output)
         self._previous = now
         for delta in deltas:
             self._completion_tokens += len(delta.token_ids)
-        step = Step(deltas, vllm_outputs.prompt_logprobs(output))
         if output.finished:
             self.finished = True
             step.usage = self._usage(output, now)

@@ -33,7 +33,7 @@ def prepare(model: str, cpu_threads: int | None) -> None:
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             # The sampler would compile C++ at the first request for logprobs: 25 s.
             "TORCHDYNAMO_DISABLE": "1",
-            "OMP_NUM_THREADS": str(cpu_threads or max(1, (os.cpu_count() or 2) - 1)),
+            "OMP_NUM_THREADS": str(cpu_threads or max(1, len(os.sched_getaffinity(0)) - 1)),
         }
     for name, value in variables.items():
         os.environ.setdefault(name, value)

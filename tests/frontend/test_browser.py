@@ -256,9 +256,8 @@ async def test_the_page_follows_a_growing_answer(page, long_conversation):
     await page.tab.set_viewport_size({"width": 900, "height": 420})
     await page.open(long_conversation.id)
     await page.send("Count to one thousand.")
-    await page.tab.wait_for_function(
-        "document.querySelector('.stMain').scrollTop > 60", timeout=PATIENCE_MS
-    )
+    await expect(page.questions).not_to_be_in_viewport(timeout=PATIENCE_MS)
+    await expect(page.stop_button).to_be_visible()
     await page.stop_button.click()
     await expect(page.answers).to_have_count(1, timeout=PATIENCE_MS)
 

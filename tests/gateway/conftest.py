@@ -4,15 +4,22 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import grpc
 import pytest
 
 from damso.tokenizer.v1 import tokenizer_pb2
 from damso.tokenizer.v1.tokenizer_pb2_grpc import TokenizerServiceStub
+from services.gateway.settings import Settings
 from tests.conftest import MODEL_NAME, REPOSITORY
-from tests.gateway.gateways import Gateway, gateway_here, settings
+from tests.gateway.gateways import (
+    Gateway,
+    GatewayProcess,
+    gateway_here,
+    settings,
+    start_process,
+)
 from tests.gateway.stores import Postgres, Valkey, free_port
 
 
@@ -71,6 +78,20 @@ async def gateway(
     async with gateway_here(chosen) as running:
         await running.until_serving()
         yield running
+
+
+@pytest.fixture
+async def launch() -> AsyncIterator[Callable[[Settings], Awaitable[GatewayProcess]]]:
+    """Starts gateways in processes of their own, none of which outlives its test."""
+    launched: list[GatewayProcess] = []
+
+    async def launch(chosen: Settings) -> GatewayProcess:
+        launched.append(await start_process(chosen))
+        return launched[-1]
+
+    yield launch
+    for process in launched:
+        await process.kill()
 
 
 @pytest.fixture

@@ -207,7 +207,8 @@ class GatewayProcess:
 
     async def kill(self) -> None:
         """Ends it as a crash would, at once."""
-        self.process.send_signal(signal.SIGKILL)
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGKILL)
         await self.process.wait()
 
 

@@ -1,5 +1,6 @@
 import grpc
 import pytest
+from prometheus_client import REGISTRY
 
 from damso.chat.v1 import chat_pb2 as pb
 from damso.tokenizer.v1 import tokenizer_pb2
@@ -420,3 +421,17 @@ async def test_an_unknown_model_is_named_before_anything_is_kept(gateway):
     assert error.code() is grpc.StatusCode.NOT_FOUND
     assert error_info(error).reason == "MODEL_NOT_FOUND"
     assert await gateway.messages(conversation) == []
+
+
+async def test_turns_are_counted_and_timed(gateway):
+    def samples() -> list[float]:
+        value = REGISTRY.get_sample_value
+        return [
+            value("damso_chat_turns_total", {"state": "complete"}) or 0,
+            value("damso_chat_time_to_first_token_seconds_count") or 0,
+        ]
+
+    before = samples()
+    await gateway.ask(await gateway.conversation(), "x")
+    assert samples() == [count + 1 for count in before]
+    assert REGISTRY.get_sample_value("damso_chat_running_turns") == 0

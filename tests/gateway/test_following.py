@@ -14,7 +14,6 @@ from tests.gateway.gateways import (
     gateway_here,
     kinds,
     settings,
-    start_process,
     text_of,
 )
 from tests.gateway.stores import free_port
@@ -137,12 +136,14 @@ async def test_a_detached_time_out_of_range_is_refused(gateway):
     assert error_info(caught.value).metadata["field"] == "options.detached_time"
 
 
-async def test_a_failure_in_mid_stream_keeps_what_came_and_the_reason(gateway, tokenizer_address):
+async def test_a_failure_in_mid_stream_keeps_what_came_and_the_reason(
+    gateway, tokenizer_address, launch
+):
     """The engine is reached through another gateway, which is killed."""
     own = gateway.settings
     url = own.database_url.get_secret_value()
     chosen = settings(url, tokenizer_address, own.generation_addresses, port=free_port())
-    between = await start_process(chosen)
+    between = await launch(chosen)
     address = f"127.0.0.1:{between.port}"
     async with grpc.aio.insecure_channel(address) as channel:
         await Gateway(channel, between.port, chosen).until_serving()

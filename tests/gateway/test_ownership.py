@@ -12,7 +12,6 @@ from tests.gateway.gateways import (
     events_of,
     gateway_here,
     settings,
-    start_process,
     talking,
     text_of,
 )
@@ -38,13 +37,13 @@ async def follow(call, seen: list[pb.TurnEvent]) -> None:
 
 
 async def test_a_killed_gateway_loses_no_finished_message_and_cut_off_turns_are_shown_as_such(
-    crashing, gateway
+    crashing, gateway, launch
 ):
     """Killed several times, each time at another moment of several turns of different lengths."""
     moments = random.Random(20261123)
     turns: list[list[pb.TurnEvent]] = []
     for _ in range(3):
-        process = await start_process(crashing)
+        process = await launch(crashing)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
             crashed = Gateway(channel, process.port, crashing)
             await crashed.until_serving()
@@ -89,8 +88,8 @@ async def test_a_killed_gateway_loses_no_finished_message_and_cut_off_turns_are_
         running = any(conversation.running_message_ids for conversation in page.conversations)
 
 
-async def test_what_had_been_saved_of_a_cut_off_turn_is_kept(crashing, gateway):
-    process = await start_process(crashing)
+async def test_what_had_been_saved_of_a_cut_off_turn_is_kept(crashing, gateway, launch):
+    process = await launch(crashing)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel:
         crashed = Gateway(channel, process.port, crashing)
         await crashed.until_serving()

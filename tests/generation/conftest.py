@@ -1,7 +1,7 @@
 """One engine for all tests of the service's door."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +10,23 @@ import pytest
 
 from damso.generation.v1 import generation_pb2 as pb
 from damso.generation.v1.generation_pb2_grpc import GenerationServiceStub
-from tests.generation.process import Running, launched
+from tests.generation.process import Running
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A ready service with the default model.
+def service(request: pytest.FixtureRequest) -> Running:
+    """A ready service with the default model: the platform's.
 
     `DAMSO_TEST_GENERATION_ADDRESS` (`host:port`) names one that runs already, and
     `DAMSO_TEST_GENERATION_ADAPTER_ROOT` the directory that it loads adapters from.
     """
     if address := os.environ.get("DAMSO_TEST_GENERATION_ADDRESS"):
-        root = os.environ.get("DAMSO_TEST_GENERATION_ADAPTER_ROOT", "")
-        running = Running(address, Path(root))
-        running.wait_until_ready()
-        yield running
-        return
-    with launched(tmp_path_factory.mktemp("generation") / "state") as running:
-        running.wait_until_ready()
-        yield running
+        running = Running(address, Path(os.environ.get("DAMSO_TEST_GENERATION_ADAPTER_ROOT", "")))
+    else:
+        platform = request.getfixturevalue("platform")
+        running = Running(platform.generation_address, platform.adapter_root)
+    running.wait_until_ready()
+    return running
 
 
 @pytest.fixture(scope="session")

@@ -141,7 +141,7 @@ async def test_a_joined_text_is_read_as_one_piece(score, tokenizer):
 async def test_the_same_text_gets_the_same_figures_in_any_order_and_company(score, complete):
     """Long texts and long prompts beside them: cut into pieces, they would differ."""
     chosen = random.Random(7)
-    rows = [[chosen.randrange(5, 40_000) for _ in range(length)] for length in (700, 550)]
+    rows = [[chosen.randrange(5, 40_000) for _ in range(length)] for length in (1500, 900)]
     texts = [item(text) for text in sentences(24)] + [
         pb.ScoreItem(continuations=[pb.Content(token_ids={"token_ids": row})]) for row in rows
     ]

@@ -118,6 +118,8 @@ async def test_prompt_logprobs_come_in_the_first_message(complete):
     first, *others = responses[0].prompt_logprobs
     assert not first.token.HasField("logprob")
     assert all(entry.token.logprob <= 0 for entry in others)
+    several = await complete(FRANCE, temperature=1, n=3, max_tokens=2, prompt_logprobs=0)
+    assert sum(len(response.prompt_logprobs) for response in several) == 16
 
 
 async def test_cached_prefixes_are_shared_within_a_salt_only(complete):

@@ -4,25 +4,12 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import grpc.aio
-import hypothesis
 import pytest
 
 from damso.tokenizer.v1 import tokenizer_pb2_grpc
 from services.runtime import channels
 from tests.runtime import process
 from tests.runtime.process import ServiceProcess
-
-# Tests share two cores with a model: how long an example takes says nothing. Fixtures are of the
-# session, whatever pytest's plugin for coroutines makes of them.
-hypothesis.settings.register_profile(
-    "unhurried",
-    deadline=None,
-    suppress_health_check=[
-        hypothesis.HealthCheck.too_slow,
-        hypothesis.HealthCheck.function_scoped_fixture,
-    ],
-)
-hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc.aio
-import hypothesis
 import pytest
 from tokenizers import Tokenizer as Backend
 
@@ -16,18 +15,6 @@ from services.tokenizer.settings import Settings
 from services.tokenizer.tokenizer import Tokenizer
 from services.tokenizer.vocabulary import Vocabulary
 from tests.tokenizer import throwaway
-
-# Tests share two cores with a model: how long an example takes says nothing. Fixtures are of the
-# session, whatever pytest's plugin for coroutines makes of them.
-hypothesis.settings.register_profile(
-    "unhurried",
-    deadline=None,
-    suppress_health_check=[
-        hypothesis.HealthCheck.too_slow,
-        hypothesis.HealthCheck.function_scoped_fixture,
-    ],
-)
-hypothesis.settings.load_profile("unhurried")
 
 DEFAULT_MODEL = Path(__file__).parents[2] / "var/models/SmolLM2-135M-Instruct"
 
