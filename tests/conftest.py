@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MODEL_NAME = "SmolLM2-135M-Instruct"
-_PORT_OFFSET = 7000
+_PORT_OFFSETS = range(7000, 8000, 100)
 
 # Tests share two cores with a model: how long an example takes says nothing. Fixtures are of the
 # session, whatever pytest's plugin for coroutines makes of them.
@@ -88,6 +89,15 @@ def launcher(command: str, platform: Platform) -> None:
     )
 
 
+def _free_port_offset() -> int:
+    """One whose ports nobody has, not even a test run that was killed."""
+    for offset in _PORT_OFFSETS:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", 50050 + offset)):
+                return offset
+    raise RuntimeError("every port for a test's platform is taken; is one left over?")
+
+
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """The whole platform with the default model; there is one engine for all tests.
@@ -98,7 +108,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     if running := os.environ.get("DAMSO_TEST_VAR"):
         yield Platform(Path(running), int(os.environ.get("DAMSO_TEST_PORT_OFFSET", "0")))
         return
-    started = Platform(tmp_path_factory.mktemp("platform"), _PORT_OFFSET)
+    started = Platform(tmp_path_factory.mktemp("platform"), _free_port_offset())
     try:
         launcher("up", started)
         yield started
