@@ -21,6 +21,10 @@ from services.tokenizer.vocabulary import Vocabulary
 class DecodeStream(Protocol):
     """Turns ids into text as soon as it cannot change any more."""
 
+    @property
+    def held_count(self) -> int:
+        """Ids that came and whose text has not been given out; at most a few, or all of them."""
+
     def push(self, token_ids: Sequence[int]) -> str:
         """What comes next in the text; perhaps nothing yet."""
 
@@ -52,6 +56,10 @@ class _ByteLevelStream:
         self._skipped = skipped
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
+    @property
+    def held_count(self) -> int:
+        return 0  # three bytes at most
+
     def push(self, token_ids: Sequence[int]) -> str:
         bytes_of, skipped = self._vocabulary.byte_level_bytes_of, self._skipped
         return self._utf8.decode(
@@ -72,6 +80,10 @@ class _TokenStream:
         self._context: list[int] = []
         """The last tokens whose text was given out: how the next ones decode hangs on them."""
         self._held: list[int] = []
+
+    @property
+    def held_count(self) -> int:
+        return len(self._held)
 
     def push(self, token_ids: Sequence[int]) -> str:
         new = [id_ for id_ in token_ids if id_ not in self._skipped]

@@ -8,6 +8,9 @@ from services.runtime.errors import InvalidArgument
 MOST_ITEMS = 4096
 """Texts or sequences in one request."""
 
+MOST_SPAN_BYTES = 1 << 20
+"""UTF-8 bytes of text whose spans are wanted: each takes some 250 bytes of memory on its way."""
+
 MOST_MESSAGES = 10_000
 """Messages in one request."""
 
@@ -52,14 +55,15 @@ class Limits:
         Raises:
             TextTooLarge: There are.
         """
-        if text_bytes > self.max_text_bytes:
-            raise TextTooLarge(
-                f"{field} has {text_bytes} bytes of text, but one request may have at most "
-                f"{self.max_text_bytes}; send less at once",
-                field=field,
-                text_bytes=text_bytes,
-                max_text_bytes=self.max_text_bytes,
-            )
+        _check_bytes(text_bytes, self.max_text_bytes, field)
+
+    def check_span_bytes(self, text_bytes: int, field: str) -> None:
+        """Refuses too many bytes of text whose spans are wanted.
+
+        Raises:
+            TextTooLarge: There are.
+        """
+        _check_bytes(text_bytes, min(MOST_SPAN_BYTES, self.max_text_bytes), field)
 
     def check_sequences(self, lengths: Sequence[int], field: str) -> None:
         """Refuses too many sequences, or too many ids in all of them together.
@@ -77,6 +81,17 @@ class Limits:
                 token_ids=token_ids,
                 max_token_ids=self.max_token_ids,
             )
+
+
+def _check_bytes(text_bytes: int, most: int, field: str) -> None:
+    if text_bytes > most:
+        raise TextTooLarge(
+            f"{field} has {text_bytes} bytes of text, but one such request may have at most "
+            f"{most}; send less at once",
+            field=field,
+            text_bytes=text_bytes,
+            max_text_bytes=most,
+        )
 
 
 def _check_count(count: int, field: str, most: int) -> None:

@@ -55,6 +55,8 @@ class TokenizerServicer(tokenizer_pb2_grpc.TokenizerServiceServicer):
         add_special_tokens = _unless_set(request, "add_special_tokens", True)
         texts = list(request.texts)
         size = self._limits.check_texts(texts, "texts")
+        if request.include_spans:
+            self._limits.check_span_bytes(size, "texts")
 
         def encode() -> pb.EncodeResponse:
             response = pb.EncodeResponse()
@@ -159,15 +161,18 @@ class TokenizerServicer(tokenizer_pb2_grpc.TokenizerServiceServicer):
                     _unless_set(request, "skip_special_tokens", True)
                 )
             token_ids = list(request.token_ids)
-            self._limits.check_sequences([len(token_ids)], "token_ids")
+            pending = len(token_ids) + stream.held_count
+            self._limits.check_sequences([pending], "token_ids")
             tokenizer.check_ids(token_ids, "token_ids")
             push = partial(stream.push, token_ids)
-            text = await self._run(push, light=len(token_ids) <= _LIGHT_IDS)
+            text = await self._run(push, light=pending <= _LIGHT_IDS)
             telemetry.DECODED.inc(len(token_ids))
             if text:
                 yield pb.DecodeStreamResponse(text=text)
-        if stream is not None and (text := stream.close()):
-            yield pb.DecodeStreamResponse(text=text)
+        if stream is not None:
+            text = await self._run(stream.close, light=stream.held_count <= _LIGHT_IDS)
+            if text:
+                yield pb.DecodeStreamResponse(text=text)
 
     async def _run(self, function: Callable[[], Response], light: bool) -> Response:
         return function() if light else await self._workers.run(function)

@@ -1,7 +1,6 @@
 """services/tokenizer/decode_stream.py: the deltas are the text, and no more than half of one."""
 
 import json
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -129,22 +128,16 @@ def test_other_decoders_give_their_decoding_too(decoder, data, sizes):
 
 
 @pytest.mark.parametrize("kind", throwaway.KINDS)
-@pytest.mark.parametrize("unit", ["the quick brown fox 안녕하세요 ", "뷁", "\ufffd"])
-def test_a_token_costs_the_same_however_long_the_stream_is(kind, unit):
+def test_a_long_stream_of_words_holds_no_more_than_a_short_one(kind):
     tokenizer = throwaway_of(kind)
-    ids = tokenizer.encode([unit * 4000], False)[0][:20_000]
-
-    def seconds(count: int) -> float:
-        stream = tokenizer.open_decode_stream(True)
-        started = time.process_time()
-        for id_ in ids[:count]:
-            stream.push([id_])
-        stream.close()
-        return time.process_time() - started
-
-    short = min(seconds(len(ids) // 8) for _ in range(3))
-    # Eight times as many take about eight times as long; sixty-four, were it quadratic.
-    assert seconds(len(ids)) < 24 * short + 0.01
+    ids = tokenizer.encode(["the quick brown fox 안녕하세요 " * 200], False)[0]
+    stream = tokenizer.open_decode_stream(True)
+    held = []
+    for id_ in ids:
+        stream.push([id_])
+        held.append(stream.held_count)
+    # One round of the words may be held, where the vocabulary spells them in bytes.
+    assert max(held) <= len(ids) // 200 + 1
 
 
 def throwaway_of(kind: str, made: dict[str, Tokenizer] = {}) -> Tokenizer:  # noqa: B006

@@ -2,24 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import grpc
 import grpc.aio
 import pytest
-from google.rpc import error_details_pb2, status_pb2
-from tokenizers import decoders
 
 from damso.tokenizer.v1 import tokenizer_pb2 as pb
-from damso.tokenizer.v1 import tokenizer_pb2_grpc
 from damso.type.v1 import message_pb2, tokens_pb2
-from services.runtime import channels
 from services.runtime.status import error_info
-from services.tokenizer import server
-from services.tokenizer.loading import LoadedTokenizer
-from services.tokenizer.settings import Settings
-from services.tokenizer.tokenizer import Tokenizer
 from tests.tokenizer import throwaway
+from tests.tokenizer.calling import refused, serving
 from tests.tokenizer.test_chat_template import TOOL, theirs
 from tests.tokenizer.texts import HARD_TEXTS
 
@@ -33,20 +25,6 @@ ROLES = {
 
 def messages(*turns: tuple[str, str]) -> list[message_pb2.Message]:
     return [message_pb2.Message(role=ROLES[role], content=content) for role, content in turns]
-
-
-async def refused(
-    call, code: grpc.StatusCode, reason: str, field: str = ""
-) -> grpc.aio.AioRpcError:
-    """Awaits a call that has to fail like this."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    info = error_info(caught.value)
-    assert (caught.value.code(), info.reason) == (code, reason)
-    if field:
-        assert info.metadata["field"] == field
-        assert field in caught.value.details()
-    return caught.value
 
 
 invalid = grpc.StatusCode.INVALID_ARGUMENT
@@ -274,125 +252,3 @@ async def test_unknown_models_are_not_found(stub, method, request_):
     assert error_info(error).metadata["resource_name"] == "no such"
     call = stub.DecodeStream(stream_of(pb.DecodeStreamRequest(model="no such")))
     await refused(anext(aiter(call)), grpc.StatusCode.NOT_FOUND, "TOKENIZER_NOT_FOUND")
-
-
-TOO_MANY = ["a"] * 4097
-
-
-@pytest.mark.parametrize(
-    ("method", "request_", "reason", "field"),
-    [
-        ("Encode", pb.EncodeRequest(), "INVALID_ARGUMENT", "texts"),
-        ("Encode", pb.EncodeRequest(texts=TOO_MANY), "INVALID_ARGUMENT", "texts"),
-        ("Encode", pb.EncodeRequest(texts=["가" * 340_000]), "TEXT_TOO_LARGE", "texts"),
-        ("CountTokens", pb.CountTokensRequest(), "INVALID_ARGUMENT", "texts"),
-        ("CountTokens", pb.CountTokensRequest(texts=["x" * 10**7]), "TEXT_TOO_LARGE", "texts"),
-        ("Decode", pb.DecodeRequest(), "INVALID_ARGUMENT", "sequences"),
-        (
-            "Decode",
-            pb.DecodeRequest(sequences=[tokens_pb2.TokenIds(token_ids=[1] * 100_001)]),
-            "TOO_MANY_TOKEN_IDS",
-            "sequences",
-        ),
-        (
-            "Decode",
-            pb.DecodeRequest(sequences=[{}, tokens_pb2.TokenIds(token_ids=[0, -1])]),
-            "TOKEN_ID_OUT_OF_RANGE",
-            "sequences[1].token_ids[1]",
-        ),
-        ("RenderChat", pb.RenderChatRequest(), "INVALID_ARGUMENT", "messages"),
-        (
-            "RenderChat",
-            pb.RenderChatRequest(messages=[{"role": 2}] * 10_001),
-            "INVALID_ARGUMENT",
-            "messages",
-        ),
-        (
-            "RenderChat",
-            pb.RenderChatRequest(messages=[{"role": 2, "content": "x" * 10**6}, {"content": "x"}]),
-            "TEXT_TOO_LARGE",
-            "messages",
-        ),
-        (
-            "RenderChat",
-            pb.RenderChatRequest(messages=[{"role": 2}, {"content": "x"}]),
-            "INVALID_ARGUMENT",
-            "messages[1].role",
-        ),
-        (
-            "RenderChat",
-            pb.RenderChatRequest(messages=[{"role": 2}], max_prompt_tokens=-1),
-            "INVALID_ARGUMENT",
-            "max_prompt_tokens",
-        ),
-        (
-            "RenderChat",
-            pb.RenderChatRequest(messages=[{"role": 2}], template_options={"tools": []}),
-            "TEMPLATE_OPTION_RESERVED",
-            "template_options.tools",
-        ),
-        (
-            "RenderChat",
-            pb.RenderChatRequest(messages=[{"role": 2}], tools=[{"x": "y" * 10**6}]),
-            "TEXT_TOO_LARGE",
-            "tools",
-        ),
-        (
-            "RenderChat",
-            pb.RenderChatRequest(messages=[{"role": 2}], template_options={"x": "y" * 10**6}),
-            "TEXT_TOO_LARGE",
-            "template_options",
-        ),
-        (
-            "ListTokenizers",
-            pb.ListTokenizersRequest(page_size=101),
-            "INVALID_ARGUMENT",
-            "page_size",
-        ),
-        (
-            "ListTokenizers",
-            pb.ListTokenizersRequest(page_token="x"),
-            "PAGE_TOKEN_INVALID",
-            "page_token",
-        ),
-    ],
-)
-async def test_values_out_of_range_are_refused_by_field(stub, method, request_, reason, field):
-    error = await refused(getattr(stub, method)(request_), invalid, reason, field)
-    details = list(_details(error, error_details_pb2.BadRequest()))
-    assert details[0].field_violations[0].field == field
-    # Nothing else is disturbed.
-    assert (await stub.CountTokens(pb.CountTokensRequest(texts=["fox"]))).token_counts[0] > 0
-
-
-async def test_a_panic_of_the_library_is_an_internal_error_and_nothing_more():
-    backend = throwaway.byte_level()
-    backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 0, 1)])
-    with pytest.raises(BaseException, match="out of bounds") as caught:
-        Tokenizer(backend, {}).decode([[]], True)
-    assert not isinstance(caught.value, Exception)
-    async with serving(throwaway.loaded(backend)) as stub:
-        request = pb.DecodeRequest(sequences=[{}])
-        error = await refused(stub.Decode(request), grpc.StatusCode.INTERNAL, "INTERNAL")
-        assert error.details() == "internal error"
-        await stub.Encode(pb.EncodeRequest(texts=["fox"]))
-
-
-@asynccontextmanager
-async def serving(
-    found: LoadedTokenizer, **settings: float
-) -> AsyncIterator[tokenizer_pb2_grpc.TokenizerServiceStub]:
-    """A stub of a server of its own for one tokenizer."""
-    bound = Settings(server={"port": 0}, models={"m": "m"}, **settings)
-    async with (
-        server.serving(bound, {"m": found}) as running,
-        channels.open_channel(f"127.0.0.1:{running.port}") as channel,
-    ):
-        yield tokenizer_pb2_grpc.TokenizerServiceStub(channel)
-
-
-def _details(error: grpc.aio.AioRpcError, kind):
-    (packed,) = [v for k, v in error.trailing_metadata() if k == "grpc-status-details-bin"]
-    for detail in status_pb2.Status.FromString(packed).details:
-        if detail.Unpack(kind):
-            yield kind
