@@ -24,6 +24,9 @@ def main() -> int:
     except LauncherError as error:
         say(f"\n{error}")
         return 1
+    except (ConnectionError, FileNotFoundError) as error:
+        say(f"\nThe supervisor has gone ({error}); `make up` starts it again.")
+        return 1
     except KeyboardInterrupt:
         if arguments.command == "up":
             say("\nDamso goes on in the background: `make status` shows it, `make down` stops it.")

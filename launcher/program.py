@@ -6,6 +6,9 @@ from enum import IntEnum
 
 from launcher.checks import Check
 
+SERVICE_PREFIXES = ("TOKENIZER_", "GENERATION_", "GATEWAY_", "FRONTEND_", "OTEL_", "VLLM_", "HF_")
+"""Of the variables by which a person sets up the services themselves."""
+
 
 class Stage(IntEnum):
     """Programs start in this order and stop in the reverse."""

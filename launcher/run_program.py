@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import processes
+from launcher.program import SERVICE_PREFIXES
 
 
 def main() -> None:
@@ -32,7 +33,9 @@ def become(specification: dict[str, Any]) -> None:
         os.setgroups([])
         os.setgid(account.pw_gid)
         os.setuid(account.pw_uid)
-    environment = {**os.environ, **specification["environment"]}
+    # What the supervisor was once started with may have been unset since.
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(SERVICE_PREFIXES)}
+    environment = {**kept, **specification["environment"]}
     command = specification["command"]
     os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
 

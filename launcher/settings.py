@@ -39,4 +39,4 @@ class LauncherSettings(BaseSettings):
 
     @field_serializer("database_url", "redis_url", when_used="json-unless-none")
     def _reveal(self, url: SecretStr) -> str:
-        return url.get_secret_value()  # only `running.py` writes them, to a private file
+        return url.get_secret_value()  # only `instance.py` writes them, to a private file

@@ -38,7 +38,7 @@ class ProcessState:
     @property
     def wanted(self) -> bool:
         """Whether it was asked to run, though it may be between two tries."""
-        return self.start_time > 0 and self.state not in ("STOPPED", "STOPPING")
+        return self.start_time > 0 and self.state not in ("STOPPED", "STOPPING", "FATAL")
 
 
 class Supervisor:

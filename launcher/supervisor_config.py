@@ -15,7 +15,7 @@ from typing import Any
 
 from launcher.places import Places, write_private
 from launcher.processes import PROGRAM_VARIABLE
-from launcher.program import Program
+from launcher.program import SERVICE_PREFIXES, Program
 from launcher.settings import REPOSITORY
 
 # The services drain for 20 s.
@@ -51,9 +51,11 @@ def _specifications_path(places: Places) -> Path:
 
 
 def _specification(program: Program) -> dict[str, Any]:
+    # Named here, so that a changed one restarts the programs at the next `up`.
+    chosen = {key: value for key, value in os.environ.items() if key.startswith(SERVICE_PREFIXES)}
     return {
         "command": program.command,
-        "environment": {**_ALWAYS, **program.environment},
+        "environment": {**_ALWAYS, **chosen, **program.environment},
         "user": program.user,
     }
 

@@ -135,7 +135,8 @@ class AdapterFiles:
         rank, alpha = config.get("r"), config.get("lora_alpha")
         if type(rank) is not int or not 1 <= rank <= self._max_rank:
             raise _invalid(f"rank (r) must be in [1, {self._max_rank}]")
-        if type(alpha) not in (int, float) or not 0 < float(alpha or 0) < 1e6:
+        # No float() of it: JSON's integers may be larger than any.
+        if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 < alpha < 1e6:
             raise _invalid("lora_alpha must be a positive number")
         return rank
 

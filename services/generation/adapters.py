@@ -6,17 +6,18 @@ again at any time, and dies when they are gone.
 
 import asyncio
 import itertools
-import json
 import logging
 import re
 import shutil
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from services.generation.adapter_files import AdapterFiles
+from services.generation import adapter_index
+from services.generation.adapter_files import AdapterFiles, AdapterInvalid
+from services.generation.adapter_index import Index, Record
 from services.runtime.errors import (
     FailedPrecondition,
     InvalidArgument,
@@ -104,6 +105,8 @@ class Adapters:
         self._remove = remove
         self._served: dict[str, Adapter] = {}
         self._versions: dict[str, int] = {}
+        self._unrestored: dict[str, Record] = {}
+        """By name: not served, as this process could not; the next one may."""
         self._engine_ids = itertools.count(1)
         self._changing = asyncio.Lock()
 
@@ -116,29 +119,46 @@ class Adapters:
         return self._served.get(name)
 
     async def restore(self) -> None:
-        """Serves again what an earlier process of this base model served."""
+        """Serves again what an earlier process served of this base model.
+
+        What cannot be served now, for a failure or other settings, keeps its record and files.
+        """
         self._kept.mkdir(parents=True, exist_ok=True)
-        index = _read_index(self._kept / "index.json")
-        if index.get("base_model") == self._base_model:
-            self._versions = dict(index["versions"])
-            for record in index["served"]:
-                try:
-                    await self._restore(record)
-                except ServiceError as error:
-                    logger.error(
-                        "adapter lost", extra={"adapter": record["name"], "cause": error.message}
-                    )
-        self._save()
-        known = {adapter.directory for adapter in self._served.values()}
+        index = adapter_index.read(self._kept)
+        if index is None:
+            return  # its copies stay where they are, for whoever mends it
+        self._versions = dict(index.versions)
+        for name, record in index.served.items():
+            try:
+                await self._restore(name, record)
+            except Exception as error:
+                self._unrestored[name] = record
+                logger.error(
+                    "adapter not restored",
+                    extra={
+                        "adapter": name,
+                        "cause": str(error)
+                        if isinstance(error, ServiceError)
+                        else type(error).__qualname__,
+                    },
+                )
+        known = {
+            self._directory(name, self._versions[name])
+            for name in (*self._served, *self._unrestored)
+        }
         for directory in self._kept.iterdir():
             if directory.is_dir() and directory not in known:
                 shutil.rmtree(directory)
 
-    async def _restore(self, record: dict[str, str]) -> None:
-        name, version = record["name"], self._versions[record["name"]]
+    async def _restore(self, name: str, record: Record) -> None:
+        if record.base_model != self._base_model:
+            raise AdapterInvalid("the adapter was loaded for another base model")
+        if len(self._served) >= self._most:
+            raise AdaptersFull(f"at most {self._most} adapters are served")
+        version = self._versions[name]
         directory = self._directory(name, version)
         rank = await asyncio.to_thread(self._files.check, directory)
-        adapter = self._adapter(name, record["path"], version, rank, directory)
+        adapter = self._adapter(name, record.path, version, rank, directory)
         await self._add(adapter)
         self._served[name] = adapter
 
@@ -165,16 +185,22 @@ class Adapters:
                 )
             version = self._versions.get(name, 0) + 1
             directory = self._directory(name, version)
+            # Of its own: the thread of a cancelled load may still be writing to another.
+            partial = self._kept / f"partial-{uuid.uuid4().hex}"
             try:
-                rank = await asyncio.to_thread(self._files.take, path, directory)
+                rank = await asyncio.to_thread(self._files.take, path, partial)
+                shutil.rmtree(directory, ignore_errors=True)
+                partial.replace(directory)
                 adapter = self._adapter(name, path, version, rank, directory)
                 await self._add(adapter)
             except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
                 shutil.rmtree(directory, ignore_errors=True)
                 raise
             replaced = self._served.get(name)
             self._served[name] = adapter
             self._versions[name] = version
+            self._discard_unrestored(name, version - 1)
             self._save()
             if replaced is not None:
                 await self._retire(replaced)
@@ -189,6 +215,9 @@ class Adapters:
         """
         async with self._changing:
             adapter = self._served.pop(name, None)
+            if adapter is None and self._discard_unrestored(name, self._versions.get(name, 0)):
+                self._save()
+                return
             if adapter is None:
                 raise AdapterNotFound(
                     "no adapter is served under this name",
@@ -220,21 +249,13 @@ class Adapters:
     def _directory(self, name: str, version: int) -> Path:
         return self._kept / f"{name}@{version}"  # the sign keeps a name such as `..` harmless
 
+    def _discard_unrestored(self, name: str, version: int) -> bool:
+        """Gives up what could not be restored under a name; False: there is nothing."""
+        if self._unrestored.pop(name, None) is None:
+            return False
+        shutil.rmtree(self._directory(name, version), ignore_errors=True)
+        return True
+
     def _save(self) -> None:
-        index = {
-            "base_model": self._base_model,
-            "versions": self._versions,
-            "served": [{"name": adapter.name, "path": adapter.path} for adapter in self.served()],
-        }
-        partial = self._kept / "index.partial"
-        partial.write_text(json.dumps(index))
-        partial.replace(self._kept / "index.json")
-
-
-def _read_index(path: Path) -> dict[str, Any]:
-    try:
-        index = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    assert isinstance(index, dict)
-    return index
+        served = {adapter.name: Record(adapter.path, self._base_model) for adapter in self.served()}
+        adapter_index.write(self._kept, Index(self._versions, self._unrestored | served))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from services.generation.sampling import SamplingParams
+from services.generation.sampling import SamplingParams, require
 from services.runtime.errors import (
     FailedPrecondition,
     InvalidArgument,
@@ -106,21 +106,18 @@ class CompletionRequest:
     """Tokens per step that is passed on, in [1, 1024]."""
     read_prefix_cache: bool = True
     """Whether cached prefixes may stand in for reading the prompt again."""
+    timed: bool = True
+    """Whether its times are those of a completion that somebody waits for."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             bool(_REQUEST_ID.fullmatch(self.request_id)),
             "request_id",
             "must be 1 to 128 characters of [A-Za-z0-9._:-]",
         )
-        _require(-1000 <= self.priority <= 1000, "priority", "must be in [-1000, 1000]")
-        _require(len(self.cache_salt) <= 128, "cache_salt", "must be at most 128 characters")
-        _require(1 <= self.stream_interval <= 1024, "stream_interval", "must be in [1, 1024]")
-
-
-def _require(holds: bool, field: str, rule: str) -> None:
-    if not holds:
-        raise InvalidArgument(f"{field} {rule}", field=field)
+        require(-1000 <= self.priority <= 1000, "priority", "must be in [-1000, 1000]")
+        require(len(self.cache_salt) <= 128, "cache_salt", "must be at most 128 characters")
+        require(1 <= self.stream_interval <= 1024, "stream_interval", "must be in [1, 1024]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from enum import Enum
 
 from services.runtime.errors import InvalidArgument
 
+MIN_TEMPERATURE = 0.01
+"""Besides 0; vLLM takes lower ones as this one."""
 MAX_COMPLETIONS = 64
 MAX_STOP_STRINGS = 16
 MAX_STOP_CHARACTERS = 256
@@ -15,8 +17,8 @@ MAX_LOGIT_BIASES = 1024
 MAX_BAD_WORDS = 64
 MAX_ALTERNATIVES = 1000
 MAX_CHOICES = 256
-MAX_LOGPROB_ENTRIES = 1 << 20
-"""Alternatives times tokens, of one request: some 100 MB while it runs."""
+MAX_LOGPROB_ENTRIES = 1 << 17
+"""Alternatives, and the token itself, times tokens of one request: some 10 MB while it runs."""
 MAX_STRUCTURE_BYTES = 64 << 10
 """Of a schema, regular expression, grammar, or all choices together."""
 
@@ -57,7 +59,7 @@ class Structure:
                 max_bytes=MAX_STRUCTURE_BYTES,
             )
         if self.kind is StructureKind.CHOICES:
-            _require(
+            require(
                 1 <= len(self.choices) <= MAX_CHOICES
                 and len(set(self.choices)) == len(self.choices)
                 and all(self.choices),
@@ -65,7 +67,7 @@ class Structure:
                 f"must be 1 to {MAX_CHOICES} different texts, none empty",
             )
         elif self.kind is not StructureKind.JSON_OBJECT:
-            _require(bool(self.source.strip()), name, "must not be empty")
+            require(bool(self.source.strip()), name, "must not be empty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,11 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         _in_range("temperature", self.temperature, 0, 2)
+        require(
+            self.temperature == 0 or self.temperature >= MIN_TEMPERATURE,
+            "sampling.temperature",
+            f"must be 0 or at least {MIN_TEMPERATURE}; lower ones choose no other tokens than 0",
+        )
         _in_range("top_p", self.top_p, 0, 1, open_below=True)
         _in_range("min_p", self.min_p, 0, 1)
         _in_range("repetition_penalty", self.repetition_penalty, 0, 2, open_below=True)
@@ -116,24 +123,24 @@ class SamplingParams:
         self._check_tokens()
 
     def _check_ends(self) -> None:
-        _require(self.seed is None or self.seed >= 0, "sampling.seed", "must be at least 0")
-        _require(
+        require(self.seed is None or self.seed >= 0, "sampling.seed", "must be at least 0")
+        require(
             self.n == 1 or self.temperature > 0,
             "sampling.n",
             "must be 1 at temperature 0, where all completions are the same",
         )
-        _require(
+        require(
             self.max_tokens is None or self.max_tokens >= 1,
             "sampling.max_tokens",
             "must be at least 1",
         )
-        _require(
+        require(
             self.min_tokens >= 0
             and (self.max_tokens is None or self.min_tokens <= self.max_tokens),
             "sampling.min_tokens",
             "must be in [0, max_tokens]",
         )
-        _require(
+        require(
             len(self.stop) <= MAX_STOP_STRINGS
             and all(1 <= len(text) <= MAX_STOP_CHARACTERS for text in self.stop),
             "sampling.stop",
@@ -141,27 +148,28 @@ class SamplingParams:
         )
 
     def _check_tokens(self) -> None:
-        _require(self.top_k >= 0, "sampling.top_k", "must be at least 0")
-        _require(
+        require(self.top_k >= 0, "sampling.top_k", "must be at least 0")
+        require(
             len(self.stop_token_ids) <= MAX_STOP_TOKEN_IDS,
             "sampling.stop_token_ids",
             f"must be at most {MAX_STOP_TOKEN_IDS} ids",
         )
-        _require(
+        require(
             len(self.logit_bias) <= MAX_LOGIT_BIASES,
             "sampling.logit_bias",
             f"must have at most {MAX_LOGIT_BIASES} entries",
         )
-        _require(
+        require(
             all(-100 <= bias <= 100 for bias in self.logit_bias.values()),
             "sampling.logit_bias",
             "must have finite values in [-100, 100]",
         )
-        _require(
+        require(
             len(self.bad_words) <= MAX_BAD_WORDS
-            and all(1 <= len(word) <= MAX_STOP_CHARACTERS for word in self.bad_words),
+            and all(word.strip() and len(word) <= MAX_STOP_CHARACTERS for word in self.bad_words),
             "sampling.bad_words",
-            f"must be at most {MAX_BAD_WORDS} strings of 1 to {MAX_STOP_CHARACTERS} characters",
+            f"must be at most {MAX_BAD_WORDS} strings of 1 to {MAX_STOP_CHARACTERS} characters, "
+            "none blank",
         )
 
     def check_logprobs(self, prompt_tokens: int, max_tokens: int) -> None:
@@ -174,10 +182,11 @@ class SamplingParams:
             ("logprobs", self.logprobs, self.n * max_tokens),
             ("prompt_logprobs", self.prompt_logprobs, prompt_tokens),
         ):
-            _require(
+            require(
                 alternatives is None or (alternatives + 1) * tokens <= MAX_LOGPROB_ENTRIES,
                 f"sampling.{name}",
-                f"times the tokens must be at most {MAX_LOGPROB_ENTRIES}; ask for fewer of either",
+                f"plus 1, times the tokens, must be at most {MAX_LOGPROB_ENTRIES}; "
+                "ask for fewer of either",
             )
 
     def check_vocabulary(self, size: int) -> None:
@@ -186,9 +195,9 @@ class SamplingParams:
         Raises:
             InvalidArgument: An id is not in [0, size), or `top_k` is above `size`.
         """
-        _require(self.top_k <= size, "sampling.top_k", f"must be in [0, {size}]")
+        require(self.top_k <= size, "sampling.top_k", f"must be in [0, {size}]")
         for name, ids in (("stop_token_ids", self.stop_token_ids), ("logit_bias", self.logit_bias)):
-            _require(
+            require(
                 all(0 <= token_id < size for token_id in ids),
                 f"sampling.{name}",
                 f"must have token ids in [0, {size})",
@@ -207,6 +216,7 @@ def _in_range(
         )
 
 
-def _require(holds: bool, field_name: str, rule: str) -> None:
+def require(holds: bool, field_name: str, rule: str) -> None:
+    """Raises `InvalidArgument` that names the field, unless its rule holds."""
     if not holds:
         raise InvalidArgument(f"{field_name} {rule}", field=field_name)

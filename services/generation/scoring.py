@@ -39,6 +39,8 @@ from services.runtime.errors import InvalidArgument, ServiceError
 MAX_ITEMS = 256
 MAX_CONTINUATIONS = 1024
 MAX_SCORE_ALTERNATIVES = 100
+MAX_SCORE_ENTRIES = 1 << 20
+"""Alternatives, and the token itself, times tokens of one call: some 100 MB while it runs."""
 DEFAULT_TOP_K = 10
 _MOST_NATS = 709.0
 _AT_ONCE = 32
@@ -72,7 +74,7 @@ class Score:
 
     @property
     def is_greedy(self) -> bool:
-        """Whether every token was the most probable one in its place."""
+        """Whether no token had a more probable one in its place; several may be equal."""
         return all(entry.token.rank == 1 for entry in self.tokens)
 
 
@@ -114,13 +116,15 @@ async def score(
         nonlocal entries
         async with places:
             text = await host.engine.encoder.continued(context, continuation)
-            entries += (len(text.token_ids) - text.context_tokens) * (alternatives + 1)
-            if entries > MAX_LOGPROB_ENTRIES:
+            here = len(text.token_ids) * (alternatives + 1)
+            entries += here
+            if here > MAX_LOGPROB_ENTRIES or entries > MAX_SCORE_ENTRIES:
                 raise InvalidArgument(
-                    f"tokens times alternatives come to more than {MAX_LOGPROB_ENTRIES}; send "
-                    "fewer items or ask for fewer alternatives",
-                    field="items",
-                    max_count=MAX_LOGPROB_ENTRIES,
+                    f"alternatives plus 1, times tokens, must come to at most {MAX_SCORE_ENTRIES}, "
+                    f"and for one text with its context to {MAX_LOGPROB_ENTRIES}; ask for fewer "
+                    "alternatives or send fewer items",
+                    field="alternatives" if alternatives else "items",
+                    max_count=MAX_SCORE_ENTRIES,
                 )
             return await _score(host, model, text, continuation.field, alternatives, request_id)
 
@@ -148,14 +152,16 @@ async def _score(
         CompletionRequest(
             request_id,
             Prompt(token_ids=text.token_ids, field=field),
-            SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=alternatives),
+            # One alternative at least tells whether a token was the most probable.
+            SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=max(1, alternatives)),
             model=model,
             include_text=False,
             read_prefix_cache=False,
+            timed=False,
         ),
     )
     scored = step.prompt_logprobs[max(1, text.context_tokens) :]
-    return Score(await asyncio.to_thread(_with_texts, host, scored))
+    return Score(await asyncio.to_thread(_with_texts, host, scored, alternatives))
 
 
 async def next_tokens(
@@ -185,10 +191,11 @@ async def next_tokens(
             model=model,
             include_text=False,
             read_prefix_cache=False,
+            timed=False,
         ),
     )
     (position,) = step.deltas[0].logprobs
-    (named,) = await asyncio.to_thread(_with_texts, host, [position])
+    (named,) = await asyncio.to_thread(_with_texts, host, [position], top_k)
     return named.alternatives
 
 
@@ -201,7 +208,9 @@ async def _only_step(host: EngineHost, request: CompletionRequest) -> Step:
     return steps[0]
 
 
-def _with_texts(host: EngineHost, logprobs: Sequence[TokenLogprob]) -> list[TokenLogprob]:
+def _with_texts(
+    host: EngineHost, logprobs: Sequence[TokenLogprob], alternatives: int
+) -> list[TokenLogprob]:
     """The same with each token's text, which the engine is not asked for: it is slower there."""
     text = host.engine.encoder.token_text
 
@@ -209,6 +218,8 @@ def _with_texts(host: EngineHost, logprobs: Sequence[TokenLogprob]) -> list[Toke
         return replace(token, token=text(token.token_id))
 
     return [
-        TokenLogprob(named(entry.token), [named(token) for token in entry.alternatives])
+        TokenLogprob(
+            named(entry.token), [named(token) for token in entry.alternatives[:alternatives]]
+        )
         for entry in logprobs
     ]

@@ -44,6 +44,7 @@ async def main() -> None:
         state_dir=settings.state_dir,
         adapter_root=settings.adapter_root or settings.state_dir / "adapter_root",
     )
+    engine: asyncio.Task[None] | None = None
     try:
         async with serving(settings, host) as running:
             engine = asyncio.create_task(host.run(running.set_serving))
@@ -52,8 +53,9 @@ async def main() -> None:
             if engine.done():
                 await asyncio.sleep(_GRACE_SECONDS)
                 raise SystemExit(1)
-            engine.cancel()
     finally:
+        if engine is not None:  # watched to the end of the drain: batches wake when it dies
+            engine.cancel()
         host.stop()
 
 

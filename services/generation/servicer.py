@@ -1,22 +1,19 @@
 """`damso.generation.v1.GenerationService`: calls in, domain, messages out."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any, TypeAlias
-
-import grpc.aio
 
 from damso.generation.v1 import generation_pb2 as pb
 from damso.generation.v1 import generation_pb2_grpc
 from services.generation import scoring, wire
 from services.generation.adapters import Adapter
-from services.generation.batch import Batch, Item
+from services.generation.batch import Batch, Command, Item
 from services.generation.engine import ModelNotFound
 from services.generation.host import EngineHost, State
 from services.runtime import logs, pages
+from services.runtime.calls import Context
 from services.runtime.errors import InvalidArgument
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _MAX_PAGE = 1000
 _DEFAULT_PAGE = 100
@@ -52,8 +49,15 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
         async def send(items: list[Item]) -> None:
             await context.write(wire.from_items(items))
 
-        commands = (wire.to_command(request) async for request in requests)
-        await Batch(self._host, send).run(commands)
+        async def commands() -> AsyncIterator[Command]:
+            model = None
+            async for request in requests:
+                if model is None:
+                    model = request.model
+                    self._host.adapter(model)  # it must be served
+                yield wire.to_command(request, model)
+
+        await Batch(self._host, send).run(commands())
 
     async def Abort(self, request: pb.AbortRequest, context: Context) -> pb.AbortResponse:
         self._host.adapter(request.model)
@@ -72,7 +76,7 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
             request.alternatives,
             logs.request_id.get(),
         )
-        return wire.from_scores(scores)
+        return await asyncio.to_thread(wire.from_scores, scores)  # may be megabytes
 
     async def NextTokens(
         self, request: pb.NextTokensRequest, context: Context
@@ -107,12 +111,6 @@ class GenerationServicer(generation_pb2_grpc.GenerationServiceServicer):
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         if request.model in ("", self._host.served_name):
             return pb.GetModelResponse(model=self._base_model())
-        if self._host.state is not State.READY:
-            raise ModelNotFound(
-                "no model of this name is served yet; adapters follow the base model",
-                resource_type="model",
-                resource_name=request.model,
-            )
         adapter = self._host.adapter(request.model)
         assert adapter is not None
         return pb.GetModelResponse(model=self._adapter_model(adapter))

@@ -6,6 +6,7 @@ explode, such as `((a{1,1000}){1,1000}){1,1000}`, costs milliseconds or is refus
 
 import asyncio
 import json
+import re
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +15,10 @@ import llguidance.hf
 
 from services.generation.sampling import Structure, StructureInvalid, StructureKind
 
-_MAX_CAUSE_CHARACTERS = 200
+_MAX_NESTING = 64
+"""Levels of a JSON schema; vLLM takes no more."""
+_PLACE = re.compile(r"(?:at |^)(\d+)\((\d+)\)")
+"""How llguidance says where in a grammar it stopped: line and column."""
 
 
 class StructureChecker:
@@ -37,27 +41,56 @@ class StructureChecker:
         """
         if structure.kind is StructureKind.JSON_OBJECT:
             return
-        try:
-            cause = await asyncio.to_thread(self._fault, structure)
-        except (ValueError, RecursionError) as error:
-            cause = str(error)
-        if cause:
+        if fault := await asyncio.to_thread(self._fault, structure):
             name = f"sampling.{structure.kind.value}"
-            brief = cause.strip().splitlines()[0][:_MAX_CAUSE_CHARACTERS]
-            raise StructureInvalid(f"{name} cannot be used: {brief}", field=name)
+            raise StructureInvalid(f"{name} cannot be used: {fault}", field=name)
 
     def _fault(self, structure: Structure) -> str:
-        return str(llguidance.LLMatcher(self._vocabulary, _grammar(structure)).get_error() or "")
+        """What is wrong; never in llguidance's words, which quote the structure."""
+        if structure.kind is StructureKind.JSON_SCHEMA and (fault := _json_fault(structure.source)):
+            return fault
+        if "\0" in structure.source:
+            return "it must not have NUL characters"
+        try:
+            cause = llguidance.LLMatcher(self._vocabulary, _grammar(structure)).get_error()
+        except ValueError as error:
+            cause = str(error)
+        if not cause:
+            return ""
+        place = _PLACE.search(cause)
+        where = f" at line {place[1]}, column {place[2]}" if place else ""
+        return f"it does not compile{where}; simplify it, or leave out what is not supported"
 
     @cached_property
     def _vocabulary(self) -> llguidance.LLTokenizer:
         return llguidance.hf.from_tokenizer(self._tokenizer, self._vocabulary_size)
 
 
+def _json_fault(source: str) -> str:
+    """What is wrong with a schema as JSON; llguidance does not say where."""
+    deep = f"it nests more than {_MAX_NESTING} levels of objects and arrays"
+    try:
+        level = [json.loads(source)]
+    except json.JSONDecodeError as error:
+        return f"it is not JSON; see line {error.lineno}, column {error.colno}"
+    except RecursionError:
+        return deep
+    except ValueError:
+        return "it has a number that is too long"
+    for _ in range(_MAX_NESTING):
+        level = [
+            child
+            for node in level
+            if isinstance(node, dict | list)
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, dict | list)
+        ]
+    return deep if level else ""
+
+
 def _grammar(structure: Structure) -> str:
     match structure.kind:
         case StructureKind.JSON_SCHEMA:
-            json.loads(structure.source)  # says where it is broken better than llguidance
             return str(llguidance.LLMatcher.grammar_from_json_schema(structure.source))
         case StructureKind.REGEX:
             return str(llguidance.grammar_from("regex", structure.source))

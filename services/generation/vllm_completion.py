@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import fields
 
 from vllm.outputs import RequestOutput
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -10,6 +11,8 @@ from vllm.v1.engine.output_processor import RequestOutputCollector
 
 from services.generation import telemetry, vllm_outputs
 from services.generation.engine import EngineDead, EngineFailed, Step, Usage
+from services.generation.sampling import SamplingParams
+from services.generation.vllm_outputs import WholeCharacters
 from services.runtime.errors import InvalidArgument, ServiceError
 
 try:
@@ -17,6 +20,7 @@ try:
 except ImportError:  # older versions of vLLM raise plain ones
     VLLMClientError = ValueError
 
+_SAMPLING_FIELDS = {field.name for field in fields(SamplingParams)} - {"structure"}
 VLLM_ERRORS = (EngineDeadError, EngineGenerateError, VLLMClientError)
 
 
@@ -31,8 +35,10 @@ class VllmCompletion:
         outputs: Where vLLM puts what it decodes.
         engine_id: The request's id in vLLM.
         include_text: Whether deltas carry text.
+        characters: Keeps broken characters out of the text.
         prompt_tokens: Length of the prompt.
         arrived: When the request came, on `time.perf_counter`.
+        timed: Whether its times count in telemetry.
         released: Called once, at `aclose`.
 
     Attributes:
@@ -46,17 +52,22 @@ class VllmCompletion:
         *,
         engine_id: str,
         include_text: bool,
+        characters: WholeCharacters,
         prompt_tokens: int,
         arrived: float,
+        timed: bool,
         released: Callable[[], Awaitable[None]],
     ) -> None:
         self._llm = llm
         self._outputs = outputs
         self._engine_id = engine_id
         self._include_text = include_text
+        self._characters = characters
         self._prompt_tokens = prompt_tokens
         self._completion_tokens = 0
         self._arrived = arrived
+        self._timed = timed
+        self._began = False
         self._previous = 0.0
         self._first_token_seconds = 0.0
         self._released = released
@@ -108,21 +119,30 @@ class VllmCompletion:
             for completion in output.outputs
         ]
         step = Step(deltas)
-        now = time.perf_counter()
-        if self._previous:
-            telemetry.INTER_TOKEN.observe(now - self._previous)
-        else:
-            self._first_token_seconds = now - self._arrived
-            telemetry.FIRST_TOKEN.observe(self._first_token_seconds)
+        if not self._began:
+            self._began = True
             # Each of several completions brings the same ones.
             step.prompt_logprobs = vllm_outputs.prompt_logprobs(output)
-        self._previous = now
+        now = time.perf_counter()
         for delta in deltas:
-            self._completion_tokens += len(delta.token_ids)
+            delta.text = self._characters.of(delta)
+        if tokens := sum(len(delta.token_ids) for delta in deltas):  # none: an abort's own step
+            self._completion_tokens += tokens
+            self._time(now)
         if output.finished:
             self.finished = True
             step.usage = self._usage(output, now)
         return step
+
+    def _time(self, now: float) -> None:
+        """Takes the time of a step with tokens."""
+        if not self._previous:
+            self._first_token_seconds = now - self._arrived
+        if self._timed and self._previous:
+            telemetry.INTER_TOKEN.observe(now - self._previous)
+        elif self._timed:
+            telemetry.FIRST_TOKEN.observe(self._first_token_seconds)
+        self._previous = now
 
     def _usage(self, output: RequestOutput, now: float) -> Usage:
         telemetry.PROMPT_TOKENS.inc(self._prompt_tokens)
@@ -139,12 +159,26 @@ class VllmCompletion:
         )
 
 
-def as_service_error(error: Exception) -> ServiceError:
-    """vLLM's error as ours. Its message stays behind, as it may quote the request."""
+def as_service_error(error: Exception, sampling: SamplingParams | None = None) -> ServiceError:
+    """vLLM's error as ours. Its message stays behind, as it may quote the request.
+
+    Args:
+        error: What vLLM raised.
+        sampling: What the request wished for, to name the field that vLLM refuses.
+    """
     cause = error.__cause__ if isinstance(error, EngineGenerateError) else error
     if isinstance(cause, EngineDeadError):
         return EngineDead()
     if isinstance(cause, VLLMClientError):
-        field = getattr(cause, "parameter", None) or ""
-        return InvalidArgument(f"the engine refused the request{field and f': {field}'}")
+        field = _field(getattr(cause, "parameter", None), sampling)
+        return InvalidArgument(f"the engine refused {field or 'the request'}", field=field)
     return EngineFailed()
+
+
+def _field(parameter: str | None, sampling: SamplingParams | None) -> str:
+    """The request's field for a parameter of vLLM's; structures are refused without a name."""
+    if parameter in _SAMPLING_FIELDS:
+        return f"sampling.{parameter}"
+    if parameter is None and sampling is not None and sampling.structure is not None:
+        return f"sampling.{sampling.structure.kind.value}"
+    return ""

@@ -33,6 +33,7 @@ from services.generation.vllm_completion import (
     VllmCompletion,
     as_service_error,
 )
+from services.generation.vllm_outputs import WholeCharacters, spelled_replacements
 from services.generation.vllm_stats import StepSignal
 from services.runtime.errors import InvalidArgument
 
@@ -74,6 +75,7 @@ class VllmEngine:
         # A copy: vLLM's own detokenizes on the event loop while ours encodes in threads.
         self.tokenizer = copy.deepcopy(llm.get_tokenizer())
         self.encoder = Encoder(self.tokenizer, self.context_window_tokens, self.vocabulary_size)
+        self._spelled = spelled_replacements(self.tokenizer.get_vocab())
         self._structures = StructureChecker(self.tokenizer, self.vocabulary_size)
 
     @classmethod
@@ -100,7 +102,7 @@ class VllmEngine:
         sampling = SamplingParams(
             temperature=0, max_tokens=2, ignore_eos=True, logprobs=0, prompt_logprobs=0
         )
-        request = CompletionRequest("warm-up", Prompt(text="warm-up"), sampling)
+        request = CompletionRequest("warm-up", Prompt(text="warm-up"), sampling, timed=False)
         async with aclosing(await self.start_completion(request)) as completion:
             async for _ in completion:
                 pass
@@ -121,6 +123,9 @@ class VllmEngine:
 
     def load(self) -> Load:
         """How busy the engine is."""
+        # vLLM makes no step, and so no report, after an abort that leaves it nothing to do.
+        if not self._llm.output_processor.get_num_unfinished_requests():
+            return Load()
         return self.steps.load
 
     async def start_completion(
@@ -159,7 +164,7 @@ class VllmEngine:
                 priority=request.priority,
             )
         except VLLM_ERRORS as error:
-            raise as_service_error(error) from None
+            raise as_service_error(error, request.sampling) from None
         except BaseException:
             await self._llm.abort(engine_id)  # it may have been half way in
             raise
@@ -178,8 +183,10 @@ class VllmEngine:
             outputs,
             engine_id=engine_id,
             include_text=request.include_text,
+            characters=WholeCharacters(self._spelled),
             prompt_tokens=len(prompt_ids),
             arrived=arrived,
+            timed=request.timed,
             released=forget,
         )
 
@@ -205,6 +212,9 @@ class VllmEngine:
         except Exception as error:  # vLLM passes on its workers' errors as bare `Exception`
             await self.remove_adapter(adapter)  # it stays listed otherwise, and answers as the base
             raise AdapterInvalid("the engine could not load the adapter", field="path") from error
+        except BaseException:  # the caller has gone; vLLM may have read it all the same
+            await asyncio.shield(self.remove_adapter(adapter))
+            raise
 
     async def remove_adapter(self, adapter: Adapter) -> None:
         """Has vLLM forget an adapter."""

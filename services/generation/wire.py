@@ -1,5 +1,7 @@
 """Generation's domain ↔ its messages; `servicer.py` calls, this converts."""
 
+from dataclasses import replace
+
 from google.protobuf import duration_pb2
 
 from damso.generation.v1 import generation_pb2 as pb
@@ -146,8 +148,8 @@ def from_usage(usage: Usage) -> completion_pb2.Usage:
     )
 
 
-def to_command(message: pb.GenerateBatchRequest) -> Command:
-    """A command of a batch stream."""
+def to_command(message: pb.GenerateBatchRequest, default_model: str) -> Command:
+    """A command of a batch stream; `default_model` is asked where it names no model."""
     match message.WhichOneof("command"):
         case "abort_request_id":
             return Abort(message.abort_request_id)
@@ -158,9 +160,10 @@ def to_command(message: pb.GenerateBatchRequest) -> Command:
                     "start.request_id is required on a batch stream", field="start.request_id"
                 )
             try:
-                return Start(to_request(message.start, request_id))
+                request = to_request(message.start, request_id)
             except ServiceError as error:
                 return Refused(request_id, error)
+            return Start(replace(request, model=request.model or message.model or default_model))
     raise InvalidArgument("start or abort_request_id is required", field="start")
 
 

@@ -157,7 +157,7 @@ async def _answer(
         limit = asyncio.timeout(default_seconds if callers_seconds is None else None)
         try:
             async with limit:
-                result = await body()
+                result = await _alone(body)
             if not context.cancelled():
                 code = grpc.StatusCode.OK
             return result
@@ -210,6 +210,20 @@ async def _answer(
         return await context.abort(code, failed.message, trailers)
     except grpc.aio.InternalError as error:
         raise asyncio.CancelledError from error
+
+
+async def _alone(body: Callable[[], Awaitable[Any]]) -> Any:
+    """What a body gives; a known error comes out of a task group as itself."""
+    try:
+        return await body()
+    except BaseExceptionGroup as group:
+        known, faults = group.split((ServiceError, grpc.aio.InternalError))
+        if known is None or faults is not None:
+            raise
+        error: BaseException = known
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
 
 
 def _code_of_gone(context: Context) -> grpc.StatusCode:

@@ -1,5 +1,6 @@
 """One engine for all tests of the service's door."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -62,3 +63,19 @@ def complete(generation: GenerationServiceStub) -> Completed:
         return [response async for response in generation.Generate(request, timeout=120)]
 
     return run
+
+
+@pytest.fixture
+def idle(
+    generation: GenerationServiceStub,
+) -> Callable[[], Coroutine[Any, Any, pb.GetLoadResponse]]:
+    """Asks `GetLoad` until nothing runs, waits or holds KV cache; gives the load."""
+
+    async def wait() -> pb.GetLoadResponse:
+        async with asyncio.timeout(20):
+            while True:
+                load = await generation.GetLoad(pb.GetLoadRequest())
+                if not load.running_count and not load.waiting_count and not load.kv_cache_usage:
+                    return load
+
+    return wait

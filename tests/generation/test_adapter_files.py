@@ -48,6 +48,11 @@ def refusal(files, tmp_path, path="good"):
     return caught.value.message
 
 
+def test_a_scale_larger_than_any_number_is_refused(files, adapter, tmp_path):
+    change_config(adapter, lora_alpha=10**400)
+    assert "lora_alpha" in refusal(files, tmp_path)
+
+
 def change_config(adapter, **changes):
     file = adapter / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))

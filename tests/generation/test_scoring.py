@@ -172,7 +172,8 @@ async def test_the_same_text_gets_the_same_figures_in_any_order_and_company(scor
         (pb.ScoreRequest(items=[item(*["a"] * 1025)]), "items"),
         (pb.ScoreRequest(items=[item("a")], alternatives=101), "alternatives"),
         (pb.ScoreRequest(items=[item("a"), item("b", "")]), "items[1].continuations[1]"),
-        (pb.ScoreRequest(items=[item(*["a " * 500] * 64)], alternatives=100), "items"),
+        (pb.ScoreRequest(items=[item(*["a " * 500] * 64)], alternatives=100), "alternatives"),
+        (pb.ScoreRequest(items=[item("a " * 1500)], alternatives=100), "alternatives"),
         (pb.ScoreRequest(items=[item("a " * 3000)]), "items[0].continuations[0]"),
         (
             pb.ScoreRequest(

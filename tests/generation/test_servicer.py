@@ -63,13 +63,18 @@ async def test_unset_max_tokens_is_what_the_context_window_leaves(complete):
     assert last_delta(responses).finish_reason == LENGTH
 
 
-async def test_a_seed_repeats_and_n_gives_different_completions(complete):
+async def test_a_seed_repeats_a_completion(complete, idle):
+    sampling = {"temperature": 1.5, "seed": 11, "max_tokens": 12, "ignore_eos": True}
+    await idle()  # in other company, rounding may let nearly equal tokens change places
+    first = await complete(FRANCE, **sampling)
+    assert text(await complete(FRANCE, **sampling)) == text(first)
+    assert text(await complete(FRANCE, **sampling | {"seed": 12})) != text(first)
+
+
+async def test_n_gives_different_completions(complete):
     sampling = {"temperature": 1.5, "seed": 11, "n": 3, "max_tokens": 12, "ignore_eos": True}
     first = await complete(FRANCE, **sampling)
-    again = await complete(FRANCE, **sampling)
-    texts = [text(first, index) for index in range(3)]
-    assert texts == [text(again, index) for index in range(3)]
-    assert len(set(texts)) == 3
+    assert len({text(first, index) for index in range(3)}) == 3
     assert first[-1].finished.usage.completion_tokens == 36
     assert all(last_delta(first, index).finish_reason == LENGTH for index in range(3))
 
@@ -150,6 +155,53 @@ async def test_a_structure_is_kept(complete, structure, pattern):
     assert last_delta(responses).finish_reason == STOP
 
 
+async def test_any_json_object_is_one(complete):
+    import json
+
+    responses = await complete(
+        "A JSON object: ", temperature=0, max_tokens=64, json_object=True,
+        logit_bias={7042: -100},
+    )  # fmt: skip
+    assert text(responses).lstrip().startswith("{")
+    if last_delta(responses).finish_reason == STOP:
+        assert isinstance(json.loads(text(responses)), dict)
+
+
+@pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1}])
+async def test_a_choice_narrowed_to_one_token_is_the_greedy_one(complete, narrow):
+    greedy = await complete(FRANCE, temperature=0, max_tokens=16, ignore_eos=True)
+    hot = {"temperature": 2, "seed": 4, "max_tokens": 16, "ignore_eos": True}
+    assert token_ids(await complete(FRANCE, **hot, **narrow)) == token_ids(greedy)
+    assert token_ids(await complete(FRANCE, **hot)) != token_ids(greedy)
+
+
+async def test_penalties_for_presence_come_once_and_for_frequency_each_time(complete):
+    """Two tokens lead all others: which of them comes follows from the penalties."""
+    first, second = 260, 327
+
+    async def chosen(**penalty):
+        return token_ids(
+            await complete([5], temperature=0, max_tokens=12, ignore_eos=True,
+                           logit_bias={first: 100, second: 100}, **penalty)
+        )  # fmt: skip
+
+    alone = await chosen()
+    assert set(alone) <= {first, second}
+    assert await chosen(frequency_penalty=2) != alone
+    assert await chosen(presence_penalty=2) != alone
+    assert await chosen(frequency_penalty=2) != await chosen(presence_penalty=2)
+
+
+async def test_special_tokens_are_in_the_text_where_they_are_wished(complete):
+    shown = await complete(
+        FRANCE, temperature=0, max_tokens=9, ignore_eos=True, skip_special_tokens=False
+    )
+    hidden = await complete(FRANCE, temperature=0, max_tokens=9, ignore_eos=True)
+    assert token_ids(shown) == token_ids(hidden)
+    assert "<|im_end|>" in text(shown)
+    assert "<|im_end|>" not in text(hidden)
+
+
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -176,6 +228,19 @@ async def test_a_character_cut_off_by_the_end_is_not_sent(complete):
         assert text(cut) in ("", "뷁")
 
 
+async def test_bytes_of_no_character_are_not_sent(complete):
+    """Half of a character, then a word; penalties let the first take its turn only once."""
+    lead, word, replacement = 182, 7042, 24211
+    steered = {"temperature": 0, "repetition_penalty": 2, "ignore_eos": True}
+    broken = await complete(FRANCE, max_tokens=2, logit_bias={lead: 100, word: 70}, **steered)
+    assert token_ids(broken) == [lead, word]
+    assert text(broken) == " Paris"
+    spelled = await complete(FRANCE, max_tokens=2, logit_bias={replacement: 100, word: 70},
+                             **steered)  # fmt: skip
+    assert token_ids(spelled) == [replacement, word]
+    assert text(spelled) == "\ufffd Paris"
+
+
 @pytest.mark.parametrize(
     ("sampling", "field"),
     [
@@ -190,6 +255,10 @@ async def test_a_character_cut_off_by_the_end_is_not_sent(complete):
         ({"json_schema": "{oops"}, "sampling.json_schema"),
         ({"json_schema": '{"type": "nonsense"}'}, "sampling.json_schema"),
         ({"regex": "([a-z"}, "sampling.regex"),
+        ({"regex": "a\x00b"}, "sampling.regex"),
+        ({"grammar": 'root ::= "a\x00b"'}, "sampling.grammar"),
+        ({"json_schema": '{"not":' * 64 + "{}" + "}" * 64}, "sampling.json_schema"),
+        ({"bad_words": [" "]}, "sampling.bad_words"),
         ({"grammar": "root ::= missing"}, "sampling.grammar"),
         ({"choices": {"choices": []}}, "sampling.choices"),
     ],

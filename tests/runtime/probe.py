@@ -58,6 +58,31 @@ class Probe:
             self.closed_in_call = running("Count") == 1
             self.closed.set()
 
+    async def CountInTasks(self, request: bytes, context: Context) -> None:
+        """The same beside a task that writes a last block when it is ended."""
+
+        async def say_goodbye() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await context.write(b"goodbye")
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(say_goodbye())
+                while True:
+                    await context.write(b"x" * int(request))
+        finally:
+            self.closed.set()
+
+    async def FailInTasks(self, request: bytes, context: Context) -> bytes:
+        async def fail() -> None:
+            raise NotFound("nothing there", resource_type="thing", resource_name="x")
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(fail())
+        return b""
+
     async def FailWhenCancelled(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         try:
             yield b"first"
@@ -89,6 +114,8 @@ class Probe:
             "TimeOutItself": unary(self.TimeOutItself),
             "TimeLeft": unary(self.TimeLeft),
             "Count": stream(self.Count),
+            "CountInTasks": stream(self.CountInTasks),
+            "FailInTasks": unary(self.FailInTasks),
             "FailWhenCancelled": stream(self.FailWhenCancelled),
             "Forward": unary(self.Forward),
         }
@@ -112,9 +139,9 @@ class ProbeStub:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
-        for name in ("Fail", "Wait", "TimeOutItself", "TimeLeft", "Forward"):
+        for name in ("Fail", "FailInTasks", "Wait", "TimeOutItself", "TimeLeft", "Forward"):
             setattr(self, name, channel.unary_unary(f"/{SERVICE}/{name}"))
-        for name in ("FailLate", "Count", "FailWhenCancelled"):
+        for name in ("FailLate", "Count", "CountInTasks", "FailWhenCancelled"):
             setattr(self, name, channel.unary_stream(f"/{SERVICE}/{name}"))
 
 

@@ -145,6 +145,28 @@ async def test_a_caller_that_goes_away_closes_the_generator_within_the_call(size
     assert probe.handled("Count", grpc.StatusCode.CANCELLED) == before + 1
 
 
+@pytest.mark.parametrize("size", [10, 1 << 20])
+async def test_a_write_in_a_task_group_whose_caller_has_gone_is_no_fault(caplog, size):
+    asked = Probe()
+    before = probe.handled("CountInTasks", grpc.StatusCode.CANCELLED)
+    async with probe.serving(asked) as (_, stub):
+        call = stub.CountInTasks(str(size).encode())
+        await call.read()
+        call.cancel()
+        async with asyncio.timeout(5):
+            await asked.closed.wait()
+    assert probe.handled("CountInTasks", grpc.StatusCode.CANCELLED) == before + 1
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_an_error_in_a_task_group_comes_as_itself():
+    async with probe.serving(Probe()) as (_, stub):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.FailInTasks(b"")
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert error_info(caught.value).metadata["resource_name"] == "x"
+
+
 async def test_a_handler_that_fails_while_its_caller_goes_away_harms_nothing(caplog):
     asked = Probe()
     async with probe.serving(asked) as (_, stub):

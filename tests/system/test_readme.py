@@ -35,7 +35,7 @@ def test_the_grpcurl_examples_answer(platform):
         r"\S+grpcurl.*?(?:TokenizerService|GenerationService)/\w+", example, re.DOTALL
     )
     encoded = run(["bash", "-c", tokenizer], platform)
-    assert '"tokenIds"' in encoded and '"startBytes"' in encoded
+    assert '"token_ids"' in encoded and '"start_bytes"' in encoded
     generated = run(["bash", "-c", generation], platform)
     assert "Paris" in generated and '"finished"' in generated
 
