@@ -45,7 +45,8 @@ def _model(source: str, default: Path) -> Model:
         return Model(DEFAULT_NAME, str(default))
     path = Path(source).expanduser()
     if path.is_dir():
-        return Model(path.resolve().name, str(path.resolve()))
+        # By the name it was given: a link may be there to give it another.
+        return Model(path.absolute().name, str(path.resolve()))
     if source.startswith(("/", ".", "~")):
         raise LauncherError(f"DAMSO_MODEL names {source}, which is no directory")
     return Model(source.rsplit("/", 1)[-1], source)
