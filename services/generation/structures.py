@@ -77,6 +77,8 @@ def _json_fault(source: str) -> str:
         return deep
     except ValueError:
         return "it has a number that is too long"
+    if not isinstance(level[0], dict):
+        return "it must be a JSON object"
     for _ in range(_MAX_NESTING):
         level = [
             child

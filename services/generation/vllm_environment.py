@@ -4,6 +4,7 @@ An operator's own settings of these variables win.
 """
 
 import ctypes
+import logging
 import os
 import signal
 from importlib import metadata
@@ -37,6 +38,8 @@ def prepare(model: str, cpu_threads: int | None) -> None:
         }
     for name, value in variables.items():
         os.environ.setdefault(name, value)
+    # Where it fails to follow a structure, it logs the structure and what was generated.
+    logging.getLogger("vllm.v1.structured_output").setLevel(logging.CRITICAL)
     os.register_at_fork(after_in_child=_die_with_parent)
 
 

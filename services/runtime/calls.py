@@ -165,7 +165,8 @@ async def _answer(
             failed = status.to_status(error, request_id)
             reason = {"reason": status.reason_of(error)}
         except grpc.aio.AbortError:  # a handler of gRPC's own, such as health
-            code = status.grpc_code(int(context.code()))  # type: ignore[call-overload]
+            given = context.code()  # a StatusCode or its number, as the handler gave it
+            code = given if isinstance(given, grpc.StatusCode) else status.grpc_code(given)
             raise
         except (KeyboardInterrupt, SystemExit):
             raise

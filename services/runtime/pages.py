@@ -21,7 +21,7 @@ def encode(position: list[str | int], scope: str) -> str:
         position: Sort keys of the page's last item.
         scope: What is listed: the method and its filters.
     """
-    body = json.dumps([_digest(scope), *position], separators=(",", ":"))
+    body = json.dumps([_digest(position, scope), *position], separators=(",", ":"))
     return base64.urlsafe_b64encode(body.encode()).decode().rstrip("=")
 
 
@@ -39,7 +39,7 @@ def decode(token: str, scope: str) -> list[str | int] | None:
     except (binascii.Error, ValueError, TypeError, RecursionError):
         digest, keys = None, []
     position: list[str | int] = [key for key in keys if isinstance(key, str | int)]
-    if digest != _digest(scope) or len(position) < len(keys):
+    if len(position) < len(keys) or digest != _digest(position, scope):
         raise PageTokenInvalid(
             "page_token is not one of this list; leave it empty to begin at the first page",
             field="page_token",
@@ -58,5 +58,5 @@ def size(requested: int, default: int, most: int) -> int:
     return requested or default
 
 
-def _digest(scope: str) -> str:
-    return hashlib.sha256(scope.encode()).hexdigest()[:12]
+def _digest(position: list[str | int], scope: str) -> str:
+    return hashlib.sha256(json.dumps([scope, *position]).encode()).hexdigest()[:12]

@@ -23,6 +23,7 @@ def checker():
         (StructureKind.JSON_SCHEMA, '{"a":' * 5000 + "1" + "}" * 5000),
         (StructureKind.JSON_SCHEMA, '{"not":' * 64 + "{}" + "}" * 64),
         (StructureKind.JSON_SCHEMA, "9" * 5000),
+        (StructureKind.JSON_SCHEMA, "true"),
         (StructureKind.REGEX, "a\0b"),
         (StructureKind.GRAMMAR, 'root ::= "a\0b"'),
         (StructureKind.REGEX, "([a-z"),

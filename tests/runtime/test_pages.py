@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from services.runtime import pages
@@ -42,10 +42,19 @@ def test_a_token_that_holds_something_else_is_refused(body):
 
 @pytest.mark.parametrize("key", [1.5, None, [1], {"a": 1}])
 def test_a_position_holds_texts_and_numbers_only(key):
-    digest = json.loads(base64.urlsafe_b64decode(pages.encode([], "s") + "=="))[0]
+    digest = pages._digest([key], "s")
     forged = base64.urlsafe_b64encode(json.dumps([digest, key]).encode()).decode()
     with pytest.raises(PageTokenInvalid):
         pages.decode(forged, "s")
+
+
+@given(position=positions, other=positions)
+def test_a_token_whose_position_was_changed_is_refused(position, other):
+    assume(position != other)
+    digest, *_ = json.loads(base64.urlsafe_b64decode(pages.encode(position, "s") + "=="))
+    damaged = base64.urlsafe_b64encode(json.dumps([digest, *other]).encode()).decode()
+    with pytest.raises(PageTokenInvalid):
+        pages.decode(damaged, "s")
 
 
 def test_no_token_is_the_first_page():
