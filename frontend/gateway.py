@@ -128,11 +128,15 @@ class Gateway:
         with calls.translated(options):
             return list(self._chat.ImportConversations(pieces, **options).conversation_ids)
 
-    def send(self, conversation_id: str, content: str, request_id: str) -> Turn:
-        """Adds a user message to the shown branch and answers it; safe to repeat by its id."""
+    def send(self, conversation_id: str, parent_id: str, content: str, request_id: str) -> Turn:
+        """Adds a user message after another and answers it; safe to repeat by its id.
+
+        Without a message to follow it goes to the end of the branch that is shown.
+        """
         request = chat_pb2.SendMessageRequest(
             conversation_id=conversation_id,
             content=content,
+            parent_id=parent_id,
             options=self._turn_options(),
             request_id=request_id,
         )

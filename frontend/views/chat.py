@@ -72,7 +72,8 @@ def _draw_messages(page: Page, now: _Now) -> None:
     if place is not None and now.running is not None:
         turn.follow(page, now.running, place)
     elif place is not None and now.begins is not None:
-        turn.begin(page, now.chat, now.begins, place)
+        leaf_id = now.branch[-1].id if now.branch else ""
+        turn.begin(page, now.chat, leaf_id, now.begins, place)
 
 
 def _draw_unreachable(page: Page, error: GatewayError) -> None:
@@ -117,6 +118,7 @@ def _load(page: Page, ready: Readiness) -> tuple[Chat, list[Message], bool]:
         if error.failure.code != "NOT_FOUND":
             raise
         # Deleted in another tab, or a link that was never ours.
+        page.session.take_back()
         state.open_conversation(page.session, "")
         page.session.notice = error.failure
         return Chat(None, ready.models), [], False

@@ -32,17 +32,16 @@ def draw_thumbs(page: Page, message: Message) -> None:
     """Draws 👍 and 👎. One that is given already takes the rating back."""
     given = message.feedback.rating if message.feedback else None
     for rating in Rating:
-        filled = given is rating
-        icon = f"thumb_{rating.value}"
-        label = page.texts(f"rating.{rating.value}" if not filled else "rating.remove")
+        is_given = given is rating
+        label = page.texts(f"rating.{rating.value}" if not is_given else "rating.remove")
         st.button(
             label,
             key=f"{rating.value}-{message.id}",
             help=label,
-            icon=f":material/{icon}{'' if not filled else '_alt'}:",
-            type="tertiary",
+            icon=f":material/thumb_{rating.value}:",
+            type="primary" if is_given else "tertiary",
             on_click=_rate,
-            args=(page, message, None if filled else rating),
+            args=(page, message, None if is_given else rating),
         )
 
 

@@ -65,13 +65,19 @@ def draw(page: Page, name: str) -> None:
             st.caption(texts("loading.remaining", seconds=max(1, round(model.remaining_seconds))))
 
 
-@st.fragment(run_every=_RETRY_SECONDS)
 def draw_unreachable(page: Page, failure: Failure) -> None:
     """Says what keeps the page from the conversations, and tries again until it works."""
+    _draw_unreachable(page, failure, time.monotonic() + _RETRY_SECONDS)
+
+
+@st.fragment(run_every=_RETRY_SECONDS)
+def _draw_unreachable(page: Page, failure: Failure, due: float) -> None:
     with st.container(border=True, key="unreachable"):
         st.markdown(page.texts("unreachable.title"))
         st.caption(page.sentence(failure))
         st.caption(page.texts("unreachable.retries", address=page.gateway.address))
+    if time.monotonic() < due:  # what is asked here may work although what the page needs failed
+        return
     try:
         page.gateway.list_conversations(page_size=1)
     except GatewayError:

@@ -1,17 +1,22 @@
 """The sidebar: conversations, search, and what concerns all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import groupby
+from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
 from frontend import markdown, state
 from frontend.conversation import Conversation
+from frontend.conversation import Page as Part
 from frontend.texts import NAMES
 from frontend.views import look
 from frontend.views.page import Chat, Page
+
+Item = TypeVar("Item")
 
 _SEARCH = "search"
 _MOST_TITLE = 200
@@ -64,39 +69,51 @@ def _draw_head(page: Page) -> None:
 
 def _draw_list(page: Page, chat: Chat) -> None:
     texts = page.texts
-    conversations: list[Conversation] = []
-    token = ""
-    for _ in range(page.session.conversation_pages):
-        part = page.gateway.list_conversations(page.settings.conversations_per_page, token)
-        conversations += part.items
-        token = part.next_token
-        if not token:
-            break
+    conversations, has_more = _read(page, page.gateway.list_conversations)
     if not conversations:
         st.caption(texts("sidebar.empty"))
     today = datetime.now(_zone())
     for age, group in groupby(conversations, key=lambda one: _age(one.update_time, today)):
         st.caption(texts(f"age.{age}"))
         _draw_conversations(page, chat, list(group))
-    if token:
-        st.button(
-            texts("sidebar.more"),
-            key="more-conversations",
-            icon=":material/expand_more:",
-            type="tertiary",
-            on_click=_show_more,
-            args=(page,),
-        )
+    if has_more:
+        _draw_more(page)
 
 
 def _draw_found(page: Page, chat: Chat, query: str) -> None:
-    hits = page.gateway.search(query, page.settings.conversations_per_page).items
+    hits, has_more = _read(page, partial(page.gateway.search, query))
     if not hits:
         st.caption(page.texts("search.none"))
     for hit in hits:
         _draw_conversations(page, chat, [hit.conversation])
         if hit.snippet:
             st.caption(markdown.plain(hit.snippet))
+    if has_more:
+        _draw_more(page)
+
+
+def _read(page: Page, part_of: Callable[[int, str], Part[Item]]) -> tuple[list[Item], bool]:
+    """The parts of a list that are shown, and whether there is more of it."""
+    items: list[Item] = []
+    token = ""
+    for _ in range(page.session.conversation_pages):
+        part = part_of(page.settings.conversations_per_page, token)
+        items += part.items
+        token = part.next_token
+        if not token:
+            break
+    return items, bool(token)
+
+
+def _draw_more(page: Page) -> None:
+    st.button(
+        page.texts("sidebar.more"),
+        key="more-conversations",
+        icon=":material/expand_more:",
+        type="tertiary",
+        on_click=_show_more,
+        args=(page,),
+    )
 
 
 def _draw_conversations(page: Page, chat: Chat, conversations: Sequence[Conversation]) -> None:
@@ -227,6 +244,8 @@ def _choose_language() -> None:
 
 @state.callback
 def _open(page: Page, conversation_id: str) -> None:
+    if conversation_id != state.conversation_id():
+        page.session.take_back()  # what waits was written for the conversation that is left
     state.open_conversation(page.session, conversation_id)
 
 
@@ -245,6 +264,7 @@ def _delete(page: Page, conversation_id: str, *, confirmed: bool) -> None:
         and page.attempt(lambda: page.gateway.delete(conversation_id))
         and state.conversation_id() == conversation_id
     ):
+        page.session.take_back()
         state.open_conversation(page.session, "")
 
 

@@ -65,6 +65,14 @@ def test_messages_that_wait_come_back_into_the_box_together():
     assert session.pending is None
 
 
+def test_what_is_taken_back_twice_is_still_for_the_box():
+    session = Session()
+    session.ask(Send("a"))
+    session.take_back()
+    session.take_back()
+    assert session.unsent == "a"
+
+
 def test_every_message_has_a_request_id_of_its_own():
     assert Send("a").request_id != Send("a").request_id
 
