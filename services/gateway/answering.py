@@ -33,7 +33,7 @@ from services.gateway.turn_store import NewTurn, Outcome, TurnStore
 from services.gateway.turns import Turn, TurnLimits, Turns
 from services.runtime import deadlines, logs
 from services.runtime.database import DatabaseUnavailable
-from services.runtime.errors import InvalidArgument, ServiceError, Unavailable
+from services.runtime.errors import InvalidArgument, NotFound, ServiceError, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -228,7 +228,8 @@ class Answering:
         except TimeoutError:
             return Outcome(turn.state_when_stopped, turn.text, finish_reason, usage), None
         except ServiceError as error:
-            self._models.doubt()
+            if isinstance(error, Unavailable | NotFound):  # not as it was described
+                self._models.doubt()
             failed = Outcome(State.FAILED, turn.text, failure=self._describe(error))
             return failed, error
         except Exception as error:

@@ -18,7 +18,7 @@ MAX_BRANCH_MESSAGES = 9_990
 MAX_BRANCH_BYTES = 6 << 20
 """The same for their text."""
 
-MAX_PAGE_BYTES = 8 << 20
+MAX_PAGE_BYTES = 3 << 20
 """Text of a page of messages: the page ends early rather than be too large to send."""
 
 

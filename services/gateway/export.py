@@ -5,6 +5,7 @@ named `damso`, which Open WebUI passes over and `open_webui.py` reads, so that n
 between two Damsos.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
@@ -63,7 +64,7 @@ class Exports:
                 if conversation_ids:
                     raise ConversationNotFound(conversation_id)
                 continue  # deleted since the list was read
-            written = separator + json.dumps(found, ensure_ascii=False).encode()
+            written = separator + await asyncio.to_thread(_written, found)
             for start in range(0, len(written), CHUNK_BYTES):
                 yield written[start : start + CHUNK_BYTES]
             separator = b",\n"
@@ -95,6 +96,10 @@ class Exports:
                 for message in await connection.execute(tree)
             ]
         return _conversation(rows.conversation_of(row), found)
+
+
+def _written(found: dict[str, Any]) -> bytes:
+    return json.dumps(found, ensure_ascii=False).encode()
 
 
 def _conversation(conversation: Conversation, found: Sequence[Message]) -> dict[str, Any]:

@@ -81,8 +81,11 @@ class Following:
                         yield event
                 return
             except RequestRepeated as repeated:  # another call with this request id was first
-                message_id = repeated.message_id
-        async with aclosing(self._elsewhere(message_id, offset, detached_seconds)) as events:
+                first = repeated.message_id
+            followed = self.events(first, offset, deadline_passed, detached_seconds)
+        else:
+            followed = self._elsewhere(message_id, offset, detached_seconds)
+        async with aclosing(followed) as events:
             async for event in events:
                 yield event
 

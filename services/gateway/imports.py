@@ -33,6 +33,7 @@ class Imports:
     def __init__(self, database: Database, normal_sampling: NormalSampling) -> None:
         self._database = database
         self._normal_sampling = normal_sampling
+        self._reading = asyncio.Semaphore(1)  # a document takes many times its size when parsed
 
     async def add(self, chunks: AsyncIterable[bytes]) -> list[UUID]:
         """Adds the conversations of a document that comes in pieces.
@@ -48,7 +49,8 @@ class Imports:
             document += chunk
             if len(document) > MAX_BYTES:
                 raise ImportInvalid("$", f"is larger than {MAX_BYTES} bytes; import it in parts")
-        found = await asyncio.to_thread(read, bytes(document), self._normal_sampling)
+        async with self._reading:
+            found = await asyncio.to_thread(read, bytes(document), self._normal_sampling)
         async with self._database.transaction() as connection:
             await _keep(connection, found)
         return [archived.conversation.id for archived in found]

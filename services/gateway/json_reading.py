@@ -83,14 +83,12 @@ class Value:
             raise ImportInvalid(self.path, "holds half a character (a lone surrogate)") from None
         return self.it
 
-    def number(self, default: float | None = None) -> float:
+    def number(self) -> float:
         """A finite number.
 
         Raises:
             ImportInvalid: It is none.
         """
-        if self.it is None and default is not None:
-            return default
         if isinstance(self.it, bool) or not isinstance(self.it, int | float):
             raise ImportInvalid(self.path, "must be a number")
         if not abs(self.it) < 2**53:

@@ -82,9 +82,13 @@ class LiveCopy:
                 await self._pause(BATCH_SECONDS)
             except (RedisError, OSError) as error:
                 self._note(answers=False, error=error)
-                # Nobody knows what arrived: every copy is made anew.
-                for copied in self._copied.values():
-                    copied.length = 0
+                # Nobody knows what arrived: every copy is made anew. Turns that are over get
+                # none, else they would pile up for as long as Redis is away.
+                self._copied = {
+                    message_id: _Copied(copied.turn)
+                    for message_id, copied in self._copied.items()
+                    if not copied.turn.over
+                }
                 await self._pause(RETRY_SECONDS)
         await self._redis.aclose()
 
@@ -126,15 +130,15 @@ class LiveCopy:
         for turn in self._running():
             self._copied.setdefault(turn.message_id, _Copied(turn))
         async with redis.pipeline(transaction=False) as pipeline:
-            lengths = {}
+            sent: dict[UUID, tuple[int, bool]] = {}
             for copied in self._copied.values():
-                turn, length = copied.turn, copied.turn.length
+                turn, length, over = copied.turn, copied.turn.length, copied.turn.over
                 fields: dict[str, str] = {
                     str(numbered.offset): json.dumps(encoded, ensure_ascii=False)
                     for numbered in turn.between(copied.length, length)
                     if (encoded := _encoded(numbered.event)) is not None
                 }
-                if turn.over:
+                if over:
                     fields["over"] = "1"
                 if not fields:
                     continue
@@ -143,14 +147,13 @@ class LiveCopy:
                     pipeline.delete(key)
                 pipeline.xadd(key, fields)  # type: ignore[arg-type]
                 pipeline.expire(key, KEPT_SECONDS)
-                lengths[turn.message_id] = length
-            if not lengths:
+                sent[turn.message_id] = (length, over)
+            if not sent:
                 return
             await pipeline.execute()
-        for message_id, length in lengths.items():
-            copied = self._copied[message_id]
-            copied.length = length
-            if copied.turn.over and length == copied.turn.length:
+        for message_id, (length, over) in sent.items():
+            self._copied[message_id].length = length
+            if over:
                 del self._copied[message_id]
 
     async def _pause(self, seconds: float) -> None:

@@ -24,6 +24,9 @@ from services.gateway.json_reading import ImportInvalid, Value
 from services.gateway.sampling import check_settings
 from services.runtime.errors import InvalidArgument
 
+MAX_FAILURE_CHARACTERS = 1024
+"""Of each text of a failure, which has to fit in gRPC's metadata; as `services.runtime.errors`."""
+
 NormalSampling = Callable[[Mapping[str, object]], Mapping[str, object]]
 """`SamplingParams` as they are kept; refuses with `InvalidArgument` what is none."""
 
@@ -134,11 +137,20 @@ def _failure(value: Value) -> Failure | None:
     metadata, retry = value["metadata"], value["retry_after_seconds"]
     return Failure(
         code=_count(value["code"]),
-        reason=value["reason"].text(),
-        message=value["message"].text(),
-        metadata={name: metadata[name].text() for name in metadata.names()},
+        reason=_short(value["reason"]),
+        message=_short(value["message"]),
+        metadata={
+            _short(Value(metadata.path, name)): _short(metadata[name]) for name in metadata.names()
+        },
         retry_after_seconds=retry.number() if retry.it is not None else None,
     )
+
+
+def _short(value: Value) -> str:
+    text = value.text()
+    if len(text) > MAX_FAILURE_CHARACTERS:
+        raise ImportInvalid(value.path, f"has more than {MAX_FAILURE_CHARACTERS} characters")
+    return text
 
 
 def _feedback(value: Value, message: Message) -> Feedback | None:

@@ -61,6 +61,7 @@ class Ownership:
     async def hold(self) -> None:
         """Holds the lock and listens, over and over, until it is cancelled."""
         answers: bool | None = None
+        sweep_delay = 0.0
         while True:
             try:
                 await self._prepare()
@@ -74,7 +75,8 @@ class Ownership:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     answers = True
                     await self._on_change(True)
-                    await self._listen(connection)
+                    delay, sweep_delay = sweep_delay, SWEEP_SECONDS
+                    await self._listen(connection, delay)
             except (psycopg.OperationalError, psycopg.InterfaceError, DatabaseUnavailable) as error:
                 if answers is not False:
                     logger.warning(
@@ -93,9 +95,10 @@ class Ownership:
                 return
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _listen(self, connection: psycopg.AsyncConnection) -> None:
+    async def _listen(self, connection: psycopg.AsyncConnection, sweep_delay: float) -> None:
+        # After a reconnection the other gateways are given time to get their locks again.
         clock = asyncio.get_running_loop().time
-        sweep_time = clock()
+        sweep_time = clock() + sweep_delay
         while True:
             if clock() >= sweep_time:
                 if interrupted := await self._sweep():

@@ -71,9 +71,7 @@ def conversation_of(row: Row[Any], running: Iterable[UUID] = ()) -> Conversation
     )
 
 
-def message_of(
-    row: Row[Any], siblings: Iterable[UUID] = (), feedback: Feedback | None = None
-) -> Message:
+def message_of(row: Row[Any], feedback: Feedback | None = None) -> Message:
     """A message of its row."""
     return Message(
         id=row.id,
@@ -87,7 +85,6 @@ def message_of(
         finish_reason=FinishReason(row.finish_reason) if row.finish_reason else None,
         usage=Usage(**row.usage) if row.usage else None,
         failure=Failure(**row.failure) if row.failure else None,
-        sibling_ids=tuple(siblings),
         feedback=feedback,
     )
 

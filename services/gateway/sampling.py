@@ -1,5 +1,6 @@
 """Which sampling values a chat may have. Generation has the last word on all of them."""
 
+import json
 from collections.abc import Mapping
 from math import inf
 from types import MappingProxyType
@@ -7,6 +8,7 @@ from types import MappingProxyType
 from services.gateway.conversations import (
     MAX_SYSTEM_PROMPT_CHARACTERS,
     ChatSettings,
+    TextTooLarge,
     check_characters,
 )
 from services.runtime.errors import InvalidArgument
@@ -31,6 +33,9 @@ they are kept with a conversation; a turn would fail by them again and again."""
 ABOVE_ZERO = frozenset({"top_p", "repetition_penalty"})
 """Fields whose lower end is not allowed itself."""
 
+MAX_SAMPLING_BYTES = 64 << 10
+"""As JSON: it is kept with the conversation and read with every turn."""
+
 NOT_FOR_CHAT = ("n", "logprobs", "prompt_logprobs")
 """Fields that a chat turn, with one answer in text, has no place for."""
 
@@ -47,9 +52,18 @@ def check_settings(settings: ChatSettings, field: str = "settings") -> None:
     Raises:
         InvalidArgument: A value is out of range; names the field.
         SamplingNotSupported: `n`, `logprobs` or `prompt_logprobs` is set.
+        TextTooLarge: A text, or the sampling as a whole, is over its limit.
     """
     check_characters(settings.system_prompt, MAX_SYSTEM_PROMPT_CHARACTERS, f"{field}.system_prompt")
     check_characters(settings.model, 256, f"{field}.model")
+    size = len(json.dumps(dict(settings.sampling), ensure_ascii=False).encode())
+    if size > MAX_SAMPLING_BYTES:
+        raise TextTooLarge(
+            f"{field}.sampling has {size} bytes as JSON; at most {MAX_SAMPLING_BYTES} are allowed",
+            field=f"{field}.sampling",
+            size_bytes=size,
+            max_bytes=MAX_SAMPLING_BYTES,
+        )
     for name in NOT_FOR_CHAT:
         if name in settings.sampling:
             path = f"{field}.sampling.{name}"

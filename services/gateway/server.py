@@ -65,6 +65,10 @@ async def serving(settings: Settings) -> AsyncIterator[int]:
         models = Models({address: client.list_models for address, client in generation.items()})
         owner = new_owner()
         store, turn_store, notices = Store(data), TurnStore(data, owner), Notices(data)
+        # What outlives the turns, so that they are saved, followed and owned to their end.
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks: list[asyncio.Task[None]] = []
+        stack.callback(lambda: [task.cancel() for task in tasks])
         turns = await stack.enter_async_context(Turns())
         copy = await stack.enter_async_context(copying(redis_url, turns.all))
         answering = Answering(
@@ -106,20 +110,17 @@ async def serving(settings: Settings) -> AsyncIterator[int]:
             data,
             owner,
             prepare=partial(data.migrate, MIGRATIONS, SCHEMA),
-            sweep=turn_store.interrupt_abandoned,
+            sweep=lambda: turn_store.interrupt_abandoned([turn.message_id for turn in turns.all()]),
             on_stop=turns.stop,
             on_keep=turns.keep,
             on_change=running.set_serving,
         )
         background = (ownership.hold(), checkpoint(turn_store, turns.all), models.refresh())
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(work) for work in background]
-            try:
-                yield running.port
-            finally:
-                turns.cut_off()
-                for task in tasks:
-                    task.cancel()
+        tasks.extend(group.create_task(work) for work in background)
+        try:
+            yield running.port
+        finally:
+            turns.cut_off()
 
 
 async def main() -> None:

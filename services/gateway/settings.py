@@ -1,8 +1,14 @@
 """What the gateway reads from its environment."""
 
-from pydantic import Field, SecretStr
+from typing import Any
+
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.gateway import wire
+from services.gateway.conversations import ChatSettings
+from services.gateway.sampling import check_settings
+from services.runtime.errors import InvalidArgument
 from services.runtime.settings import ServerSettings
 
 
@@ -30,7 +36,7 @@ class Settings(BaseSettings):
     generation_addresses: tuple[str, ...] = Field(default=("127.0.0.1:50052",), min_length=1)
     """`host:port` of each generation service. The first one's base model is the default model."""
 
-    chat_sampling: dict[str, float | int | str] = {
+    chat_sampling: dict[str, Any] = {
         "temperature": 0.2,
         "top_p": 0.5,
         "repetition_penalty": 1.1,
@@ -40,3 +46,14 @@ class Settings(BaseSettings):
 
     turn_seconds: float = Field(default=1800, gt=0)
     """Most time that one answer may take."""
+
+    @field_validator("chat_sampling")
+    @classmethod
+    def _check_chat_sampling(cls, sampling: dict[str, Any]) -> dict[str, object]:
+        """Refused at the start, rather than at every chat that sets nothing itself."""
+        try:
+            normal = wire.normal_sampling(sampling)
+            check_settings(ChatSettings(sampling=normal), "chat")
+        except InvalidArgument as error:
+            raise ValueError(error.message) from None
+        return normal

@@ -136,12 +136,15 @@ class Store:
             ConversationNotFound: There is none.
         """
         async with self._database.transaction() as connection:
-            running = await running_messages(connection, [conversation_id])
-            deleted = await connection.execute(
-                delete(conversations).where(conversations.c.id == conversation_id)
+            # Its row is locked first, as by those who begin and end turns in it.
+            this = conversations.c.id == conversation_id
+            locked = await connection.execute(
+                select(conversations.c.id).where(this).with_for_update()
             )
-            if deleted.rowcount == 0:
+            if locked.one_or_none() is None:
                 raise ConversationNotFound(conversation_id)
+            running = await running_messages(connection, [conversation_id])
+            await connection.execute(delete(conversations).where(this))
         return running.get(conversation_id, ())
 
     async def message(self, message_id: UUID) -> Message:

@@ -5,7 +5,7 @@ lock that this process holds (`ownership.py`). PostgreSQL lets go of the lock wh
 gone, however it went, so whoever gets the lock knows that nobody makes the message any more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -165,8 +165,17 @@ class TurnStore:
         Raises:
             MessageNotFound: Its conversation was deleted.
         """
+        of_message = select(messages.c.conversation_id).where(messages.c.id == message_id)
         async with self._database.transaction() as connection:
-            ended = await connection.execute(
+            # The conversation's row is locked first, as by those who delete it.
+            touched = await connection.execute(
+                update(conversations)
+                .where(conversations.c.id == of_message.scalar_subquery())
+                .values(update_time=func.now())
+            )
+            if touched.rowcount == 0:
+                raise MessageNotFound(message_id)
+            await connection.execute(
                 update(messages)
                 .where(messages.c.id == message_id)
                 .values(
@@ -177,15 +186,6 @@ class TurnStore:
                     failure=rows.failure_json(outcome.failure),
                     owner=None,
                 )
-                .returning(messages.c.conversation_id)
-            )
-            conversation_id = ended.scalar_one_or_none()
-            if conversation_id is None:
-                raise MessageNotFound(message_id)
-            await connection.execute(
-                update(conversations)
-                .where(conversations.c.id == conversation_id)
-                .values(update_time=func.now())
             )
             return await read_message(connection, message_id)
 
@@ -198,22 +198,34 @@ class TurnStore:
             found: UUID | None = (await connection.execute(query)).scalar_one_or_none()
             return found
 
-    async def interrupt_abandoned(self) -> int:
+    async def interrupt_abandoned(self, running: Collection[UUID]) -> int:
         """Marks the answers whose makers are gone as interrupted.
+
+        Args:
+            running: The turns that run in this process. Its other answers, if they are not just
+                begun, could not be kept as they ended.
 
         Returns:
             How many there were.
         """
         statement = text("""
             UPDATE gateway.messages SET state = 'interrupted', owner = NULL
-            WHERE state = 'running' AND owner IN (
-                SELECT owner
-                FROM (
-                    SELECT DISTINCT owner FROM gateway.messages
-                    WHERE state = 'running' AND owner <> :self
-                ) AS owners
-                WHERE pg_try_advisory_xact_lock(owner)
+            WHERE state = 'running' AND (
+                owner IN (
+                    SELECT owner
+                    FROM (
+                        SELECT DISTINCT owner FROM gateway.messages
+                        WHERE state = 'running' AND owner <> :self
+                    ) AS owners
+                    WHERE pg_try_advisory_xact_lock(owner)
+                )
+                OR (
+                    owner = :self
+                    AND id <> ALL (CAST(:running AS uuid[]))
+                    AND create_time < now() - interval '30 seconds'
+                )
             )
         """)
         async with self._database.transaction() as connection:
-            return (await connection.execute(statement, {"self": self._owner})).rowcount
+            values = {"self": self._owner, "running": list(running)}
+            return (await connection.execute(statement, values)).rowcount

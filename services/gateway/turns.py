@@ -15,7 +15,7 @@ from typing import Self
 from uuid import UUID
 
 from services.gateway.conversations import State
-from services.gateway.events import Delta, Event, NumberedEvent
+from services.gateway.events import Delta, Event, Finished, NumberedEvent
 from services.runtime import logs
 from services.runtime.errors import ServiceError
 
@@ -56,6 +56,7 @@ class Turn:
         self._waiting: set[asyncio.Future[None]] = set()
         self._readers = 0
         self._detached: asyncio.TimerHandle | None = None
+        self._kept_until = 0.0
         self._stopping = False
         self._scope: asyncio.Timeout | None = None
 
@@ -115,23 +116,30 @@ class Turn:
 
     def keep(self, seconds: float) -> None:
         """Lets the turn go on for some seconds more, though no call here is attached to it."""
+        self._kept_until = max(self._kept_until, asyncio.get_running_loop().time() + seconds)
         if self._readers == 0 and not self._over:
-            self._expect_reader(max(seconds, self._limits.detached_seconds))
+            self._expect_reader()
 
     async def events(self, offset: int) -> AsyncGenerator[NumberedEvent]:
         """The events from an offset on, those that were and then those that come.
 
+        `Finished` comes even when the offset is beyond it.
+
         Raises:
             ServiceError: The turn has no `Finished`, for this reason.
         """
+        told: Event | None = None
         while True:
             while offset < len(self._log):
                 numbered = self._from(offset)
-                offset = numbered.offset + 1
+                offset, told = numbered.offset + 1, numbered.event
                 yield numbered
             if self._over:
                 if self._error:
                     raise self._error
+                for last in self._log[-1:]:
+                    if isinstance(last, Finished) and told is not last:
+                        yield NumberedEvent(offset, last)
                 return
             await self._changed()
 
@@ -169,16 +177,18 @@ class Turn:
                 if deadline_passed():
                     self.stop()
                 elif self._readers == 0:
-                    self._expect_reader(self._limits.detached_seconds)
+                    self._expect_reader()
 
-    def _expect_reader(self, seconds: float) -> None:
+    def _expect_reader(self) -> None:
         """Stops the turn unless somebody attaches in time."""
         if self._detached:
             self._detached.cancel()
+        loop = asyncio.get_running_loop()
+        seconds = max(self._limits.detached_seconds, self._kept_until - loop.time())
         if seconds <= 0:
             self.stop()
         else:
-            self._detached = asyncio.get_running_loop().call_later(seconds, self.stop)
+            self._detached = loop.call_later(seconds, self.stop)
 
     def _from(self, offset: int) -> NumberedEvent:
         event = self._log[offset]

@@ -191,6 +191,14 @@ def said(parent=None, content="x", role="user", **fields):
     return {"parentId": parent, "role": role, "content": content, **fields}
 
 
+def failed(**fields):
+    failure = {"code": 13, "reason": "R", "message": "m", "metadata": {}, **fields}
+    return owui(a=said(role="assistant", damso={"failure": failure}))
+
+
+FAILURE = "$[0].chat.history.messages.a.damso.failure"
+
+
 @pytest.mark.parametrize(
     ("document", "path"),
     [
@@ -224,6 +232,11 @@ def said(parent=None, content="x", role="user", **fields):
             owui(a=said(role="assistant", damso={"usage": {"prompt_tokens": -1}})),
             "$[0].chat.history.messages.a.damso.usage.prompt_tokens",
         ),
+        (failed(metadata={"a\0": "x"}), f"{FAILURE}.metadata"),
+        (failed(metadata={"\ud800": "x"}), f"{FAILURE}.metadata"),
+        (failed(metadata={"a": "\0"}), f"{FAILURE}.metadata.a"),
+        (failed(reason="R" * 1025), f"{FAILURE}.reason"),
+        (failed(message="x" * 1025), f"{FAILURE}.message"),
         (
             [{**owui()[0], "damso": {"settings": {"sampling": {"temperature": [1]}}}}],
             "$[0].damso.settings.sampling",

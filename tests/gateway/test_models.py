@@ -10,8 +10,8 @@ from services.gateway.models import (
 )
 
 
-class Backend:
-    """What one backend would say."""
+class Listing:
+    """Plain values for `Models`, which knows no service: what one address would list."""
 
     def __init__(self, *names: str) -> None:
         self.models: list[Model] = [self.model(name) for name in names]
@@ -29,7 +29,7 @@ class Backend:
 
 
 async def test_a_model_is_found_where_it_is_served():
-    one, other = Backend("a", "a-adapter"), Backend("b")
+    one, other = Listing("a", "a-adapter"), Listing("b")
     models = Models({"1": one.list_models, "2": other.list_models})
     assert (await models.ready("a-adapter")).address == "1"
     assert (await models.ready("b")).address == "2"
@@ -38,28 +38,28 @@ async def test_a_model_is_found_where_it_is_served():
 
 
 async def test_the_default_model_is_the_first_backends_or_nobodys():
-    models = Models({"1": Backend().list_models, "2": Backend("b").list_models})
+    models = Models({"1": Listing().list_models, "2": Listing("b").list_models})
     with pytest.raises(ModelUnreachable):
         await models.ready("")
 
 
 async def test_a_name_is_unknown_only_when_every_backend_has_answered():
-    models = Models({"1": Backend("a").list_models})
+    models = Models({"1": Listing("a").list_models})
     with pytest.raises(ModelUnknown):
         await models.ready("b")
-    models = Models({"1": Backend("a").list_models, "2": Backend().list_models})
+    models = Models({"1": Listing("a").list_models, "2": Listing().list_models})
     with pytest.raises(ModelUnreachable):
         await models.ready("b")
 
 
 async def test_a_loading_model_says_how_far_it_is():
-    backend = Backend()
-    backend.models = [
-        Backend.model(
+    listing = Listing()
+    listing.models = [
+        Listing.model(
             "a", ModelState.LOADING, phase="importing", progress=0.25, remaining_seconds=30.0
         )
     ]
-    models = Models({"1": backend.list_models})
+    models = Models({"1": listing.list_models})
     with pytest.raises(ModelLoading) as caught:
         await models.ready("a")
     assert caught.value.metadata["phase"] == "importing"
@@ -69,17 +69,17 @@ async def test_a_loading_model_says_how_far_it_is():
 
 
 async def test_a_model_whose_engine_is_dead_is_unreachable():
-    backend = Backend()
-    backend.models = [Backend.model("a", ModelState.FAILED)]
+    listing = Listing()
+    listing.models = [Listing.model("a", ModelState.FAILED)]
     with pytest.raises(ModelUnreachable):
-        await Models({"1": backend.list_models}).ready("a")
+        await Models({"1": listing.list_models}).ready("a")
 
 
 async def test_a_backend_that_was_not_as_described_is_asked_again():
-    backend = Backend("a")
-    models = Models({"1": backend.list_models})
+    listing = Listing("a")
+    models = Models({"1": listing.list_models})
     await models.ready("a")
-    backend.models = [Backend.model("a", ModelState.LOADING)]
+    listing.models = [Listing.model("a", ModelState.LOADING)]
     assert (await models.ready("a")).model.state is ModelState.READY
     models.doubt()
     with pytest.raises(ModelLoading):

@@ -76,6 +76,13 @@ def test_a_system_prompt_has_a_limit():
         check_settings(ChatSettings(system_prompt="가" * 100_001))
 
 
+def test_sampling_has_a_limit_as_a_whole():
+    check_settings(of(json_schema="x" * 65_000))
+    with pytest.raises(TextTooLarge) as caught:
+        check_settings(of(json_schema="x" * 33_000, stop=["x" * 33_000]))
+    assert caught.value.field == "settings.sampling"
+
+
 def test_what_is_set_stands_above_the_defaults():
     defaults = {"temperature": 0.2, "top_p": 0.9}
     assert with_defaults({"temperature": 1}, defaults) == {"temperature": 1, "top_p": 0.9}

@@ -1,12 +1,16 @@
 import asyncio
 from contextlib import aclosing
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
-from services.gateway.events import Delta, Rendered
+from services.gateway.conversations import Message, Role, State
+from services.gateway.events import Delta, Finished, Rendered
 from services.gateway.turns import Turn, TurnLimits
 from services.runtime.errors import ServiceError
+
+NOW = datetime.now(UTC)
 
 
 def a_turn(**limits) -> Turn:
@@ -39,6 +43,29 @@ async def test_a_reader_that_keeps_up_gets_every_delta_alone():
             turn.append(Delta(letter))
             event = await anext(events)
             assert (event.offset, event.event) == (offset, Delta(letter))
+
+
+async def test_a_reader_beyond_the_end_is_told_how_it_ended():
+    turn = a_turn()
+    answer = Message(turn.message_id, uuid4(), None, Role.ASSISTANT, "a", State.COMPLETE, NOW)
+    turn.append(Delta("a"))
+    reading = asyncio.create_task(read(turn, 7))
+    await asyncio.sleep(0)
+    turn.append(Finished(answer))
+    turn.close()
+    assert [event.event for event in await reading] == [Finished(answer)]
+    assert [event.event for event in await read(turn)] == [Delta("a"), Finished(answer)]
+
+
+async def test_a_follower_elsewhere_keeps_the_turn_when_the_last_reader_here_leaves():
+    turn = a_turn()
+    with pytest.raises(TimeoutError):
+        async with turn.until_stopped():
+            async with turn.attached(lambda: False):
+                turn.keep(0.05)
+            async with asyncio.timeout(0.01) as alone:
+                await asyncio.Event().wait()
+    assert alone.expired()
 
 
 async def test_an_error_comes_after_the_last_event():
