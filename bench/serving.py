@@ -305,10 +305,13 @@ def platform(model: str) -> Iterator[dict[str, psutil.Process]]:
 
 def listening_on(port: int) -> psutil.Process:
     """The process that serves a port."""
-    for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-            return psutil.Process(connection.pid)
-    raise LookupError(f"nobody listens on port {port}")
+    holders = {
+        connection.pid
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+    }
+    # A forked engine holds its server's socket too; its server is the older one.
+    return min(map(psutil.Process, holders), key=lambda process: process.create_time())
 
 
 def start_bare(model: str):
