@@ -88,9 +88,6 @@ class Session:
     conversation_pages: int = 1
     """Pages of the sidebar that are drawn."""
 
-    drawn: dict[str, object] = field(default_factory=dict)
-    """The kept values that were last drawn, by the widget's key."""
-
     prompts: dict[str, PromptRendered] = field(default_factory=dict)
     """What the model was given, by the answer's id; the newest few."""
 
@@ -170,17 +167,6 @@ def widget(key: str) -> Any:
 def set_widget(key: str, value: object) -> None:
     """Gives a widget a value, before it is drawn."""
     st.session_state[key] = value
-
-
-def show_in_widget(key: str, value: object) -> None:
-    """Has a widget show what is kept, before it is drawn: also where it was changed elsewhere.
-
-    A widget that was drawn goes by its key, and takes no notice of another value.
-    """
-    drawn = session().drawn
-    if key not in st.session_state or drawn.get(key) != value:
-        set_widget(key, value)
-    drawn[key] = value
 
 
 def give_way() -> None:

@@ -49,10 +49,10 @@ def _draw_model(page: Page, chat: Chat) -> None:
         model = models.get(option)
         return _label(page, model) if model else page.texts("model.gone", model=option)
 
-    state.show_in_widget(key, current.name if current else name)
     st.selectbox(
         page.texts("model.label"),
         options,
+        index=options.index(current.name if current else name),
         format_func=label,
         key=key,
         label_visibility="collapsed",

@@ -45,10 +45,11 @@ def draw(page: Page, chat: Chat) -> None:
     settings = chat.settings()
     st.text_area(
         texts("settings.system_prompt"),
+        settings.system_prompt,
         height=110,
         max_chars=_MOST_SYSTEM_PROMPT,
         placeholder=texts("settings.system_prompt_placeholder"),
-        **_saves(page, chat, "system_prompt", settings.system_prompt),
+        **_saves(page, chat, "system_prompt"),
     )
     _draw_numbers(page, chat, _FIRST)
     with st.expander(texts("settings.more")):
@@ -56,11 +57,12 @@ def draw(page: Page, chat: Chat) -> None:
         st.multiselect(
             texts("settings.stop"),
             options=settings.sampling.stop,
+            default=settings.sampling.stop,
             accept_new_options=True,
             max_selections=_MOST_STOPS,
             placeholder=texts("settings.stop_placeholder"),
             help=texts("settings.stop_help"),
-            **_saves(page, chat, "stop", list(settings.sampling.stop)),
+            **_saves(page, chat, "stop"),
         )
     st.caption(texts("settings.saved" if chat.conversation else "settings.draft"))
 
@@ -90,20 +92,18 @@ def _draw_numbers(page: Page, chat: Chat, names: Sequence[str]) -> None:
             page.texts(f"settings.{name}"),
             min_value=number.least,
             max_value=number.most,
-            value=None,
+            value=getattr(chat.settings().sampling, name),
             step=number.step,
             placeholder=page.texts(f"settings.{name}_empty"),
             help=page.texts(f"settings.{name}_help"),
-            **_saves(page, chat, name, getattr(chat.settings().sampling, name)),
+            **_saves(page, chat, name),
         )
 
 
-def _saves(page: Page, chat: Chat, name: str, kept: object) -> dict[str, Any]:
-    """What makes a widget show and save its setting. Each conversation has its own widgets."""
-    key = f"{name}:{chat.id}"
-    state.show_in_widget(key, kept)
+def _saves(page: Page, chat: Chat, name: str) -> dict[str, Any]:
+    """What makes a widget save its setting. Each conversation has widgets of its own."""
     return {
-        "key": key,
+        "key": f"{name}:{chat.id}",
         "on_change": _save_widget,
         "args": (page, chat, name),
     }
